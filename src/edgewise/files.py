@@ -1,0 +1,94 @@
+"""Files that are either wholly written or not there.
+
+`atomic_write` writes a temporary file in the target's own folder, syncs it, renames it over the target and
+syncs the folder: a reader, or a machine that lost power, sees the old file or the new one. A full disk is
+a `DiskError`; `require_space` asks before hours of work rather than after.
+"""
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from edgewise.errors import DiskError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
+    """Replaces `path` by `content` (text as UTF-8) in one step, making its folder if need be.
+
+    A failed write leaves the old file as it was and no temporary file behind.
+    Raises DiskError when the disk or quota is full; other OSErrors (permissions, ...) pass through.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # 0o666 less the umask, as open() would: mkstemp's 0o600 would hide results from colleagues
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise DiskError(
+                f"no space left while writing {path} ({readable(len(data))}): "
+                f"free some, or choose an output folder on another disk"
+            ) from error
+        raise
+    finally:
+        with suppress(OSError):  # gone by now if all went well; never hide the first error
+            temporary.unlink()
+    return path
+
+
+def require_space(folder: str | os.PathLike[str], n_bytes: int) -> None:
+    """Raises DiskError unless the disk that holds `folder` (which need not exist yet) has `n_bytes` free."""
+    folder = Path(folder).absolute()
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < n_bytes:
+        raise DiskError(
+            f"{folder} needs {readable(n_bytes)} and its disk has {readable(free)} free: "
+            f"free {readable(n_bytes - free)}, or choose an output folder on another disk"
+        )
+
+
+def sha256(content: bytes | str) -> str:
+    """The SHA-256 of bytes, or of text as UTF-8, in hex."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hex, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def readable(n_bytes: int) -> str:
+    """`n_bytes` for people, in powers of 1000: "512 B", "1.5 GB"."""
+    size = float(n_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` outlive a power cut; Windows can't open folders and needs no such call."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
