@@ -1,17 +1,17 @@
 """Every error edgewise raises on purpose.
 
     EdgewiseError(Exception)
-    ├── UserError(ValueError)       something given to edgewise can be corrected by who gave it
-    │   ├── ModelError              unknown model type, unhandled setting, failed identity proof, quantised weights
-    │   ├── DataError               malformed rows, unequal lengths, no <predict>, empty split
-    │   ├── TokenizerError          the tokenizer lacks single tokens that a task needs
-    │   ├── ConfigError             a bad method or command-line value: density outside (0, 1], ...
-    │   ├── GraphError              an edge or node that does not exist, graphs that differ
-    │   └── RunError                a folder that holds another run, or a corrupt one
+    ├── UserError(ValueError)    what was given can't be used; who gave it can correct it
+    │   ├── ModelError           unknown type, unhandled setting, failed identity proof, quantised
+    │   ├── DataError            malformed rows, unequal lengths, no <predict>, empty split
+    │   ├── TokenizerError       the tokenizer lacks single tokens that a task needs
+    │   ├── ConfigError          a bad method or command-line value: density outside (0, 1], ...
+    │   ├── GraphError           an edge or node that doesn't exist, graphs that differ
+    │   └── RunError             a folder that holds another run, or a corrupt one
     ├── NonFiniteError(ArithmeticError)    a loss or score became NaN or infinite
-    └── DiskError(OSError)          no space left
+    └── DiskError(OSError)       no space left
 
-A message says what came, what is allowed, and what to type. Broken invariants of our own are `assert`s.
+A message says what came, what is allowed, and what to type. Our own broken invariants: `assert`.
 """
 
 
@@ -28,7 +28,7 @@ class ModelError(UserError):
 
 
 class DataError(UserError):
-    """Task data that can't be used: malformed rows, unequal lengths, no <predict>, an empty split."""
+    """Task data that can't be used: malformed rows, unequal lengths, an empty split."""
 
 
 class TokenizerError(UserError):

@@ -1,8 +1,8 @@
 """Files that are either wholly written or not there.
 
-`atomic_write` writes a temporary file in the target's own folder, syncs it, renames it over the target and
-syncs the folder: a reader, or a machine that lost power, sees the old file or the new one. A full disk is
-a `DiskError`; `require_space` asks before hours of work rather than after.
+`atomic_write` writes a temporary file in the target's own folder, syncs it, renames it over the
+target and syncs the folder: a reader, or a machine that lost power, sees the old or the new file. A
+full disk is a `DiskError`; `require_space` asks before hours of work rather than after.
 """
 
 import errno
@@ -51,7 +51,7 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
 
 
 def require_space(folder: str | os.PathLike[str], n_bytes: int) -> None:
-    """Raises DiskError unless the disk that holds `folder` (which need not exist yet) has `n_bytes` free."""
+    """DiskError unless `n_bytes` are free on the disk of `folder`, which need not exist yet."""
     folder = Path(folder).absolute()
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(existing).free
@@ -60,6 +60,12 @@ def require_space(folder: str | os.PathLike[str], n_bytes: int) -> None:
             f"{folder} needs {readable(n_bytes)} and its disk has {readable(free)} free: "
             f"free {readable(n_bytes - free)}, or choose an output folder on another disk"
         )
+
+
+def file_in(path: str | os.PathLike[str], name: str) -> Path:
+    """`path` itself if it is a file or has the suffix of `name`, else the file `name` in it."""
+    path = Path(path)
+    return path if path.is_file() or path.suffix == Path(name).suffix else path / name
 
 
 def sha256(content: bytes | str) -> str:
@@ -84,7 +90,7 @@ def readable(n_bytes: int) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` outlive a power cut; Windows can't open folders and needs no such call."""
+    """Makes a rename in `folder` outlive a power cut; Windows has no such call."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,26 +1,28 @@
 """The graph of a transformer: which component's output can reach which component's input.
 
-The residual stream is a sum, so what reader r reads is a sum over the writers before it, and every term is
-an edge that can be cut:
+The residual stream is a sum, so what reader r reads is a sum over the writers before it, and every
+term is an edge that can be cut:
 
     x_r = x~_r + sum_{w<r} z_rw (x_w - x~_w)
 
-Writers, in order: the embedding ("input", or "tok" and "pos"); per layer l its H heads "a{l}.h{h}", then its
-MLP "m{l}". Readers: per layer H queries "a{l}.h{h}<q>", G keys "a{l}.h{g}<k>", G values "a{l}.h{g}<v>"
-(g counts key/value heads: G < H under grouped-query attention), the MLP "m{l}"; last "logits".
+Writers, in order: the embedding ("input", or "tok" and "pos"); per layer l its H heads "a{l}.h{h}",
+then its MLP "m{l}". Readers: per layer H queries "a{l}.h{h}<q>", G keys "a{l}.h{g}<k>", G values
+"a{l}.h{g}<v>" (g counts key/value heads: G < H under grouped-query attention), the MLP "m{l}"; last
+"logits".
 
-Everything is index arithmetic on five settings. The writers a reader sees are always a prefix of the writer
-order, so an edge's index is its row's start plus its column; edges are numbered reader by reader.
+All is index arithmetic on five settings. What a reader sees is always a prefix of the writer order,
+so an edge's index is its row's start plus its column; edges are numbered reader by reader.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64, Shaped
+import numpy.typing as npt
+from jaxtyping import Bool, Int32, Int64, Integer, Shaped
 
 from edgewise.errors import GraphError
 
@@ -31,11 +33,11 @@ Embeddings = Literal["joint", "split", "free"]
 class Graph:
     """The writers, readers and edges of a transformer with `n_layers` blocks of `n_heads` heads.
 
-    n_kv_heads    key/value heads G; query head h reads the keys and values of kv head h // (H / G)
-    parallel      attention and MLP of a block read the same stream (NeoX, GPT-J, Phi, Falcon), so the
-                  MLP doesn't see its own layer's heads
-    embeddings    "joint": one writer "input"; "split": "tok" and "pos"; "free": one writer "input" that
-                  every reader sees and that no edge can cut
+    n_kv_heads    key/value heads G; query head h uses the keys and values of kv head h // (H / G)
+    parallel      attention and MLP of a block read the same stream (NeoX, GPT-J, Phi, Falcon), so
+                  the MLP doesn't see its own layer's heads
+    embeddings    "joint": one writer "input"; "split": "tok" and "pos"; "free": one writer "input"
+                  that every reader sees and that no edge can cut
 
     Two graphs are equal when their settings are. Arrays are computed once and read-only:
     `torch.tensor(graph.valid)` copies. Raises GraphError for settings that make no graph.
@@ -140,17 +142,24 @@ class Graph:
     def dense(
         self, values: Shaped[np.ndarray, " E"], fill_free: float = 1.0
     ) -> Shaped[np.ndarray, "R W"]:
-        """The (R, W) matrix of `values`, in their dtype: `fill_free` where a reader sees the free input,
-        0 where there is no edge."""
-        values = np.asarray(values)
-        if values.shape != (self.n_edges,):
-            raise GraphError(
-                f"the graph has {self.n_edges} edges, values have shape {values.shape}"
-            )
+        """The (R, W) matrix of `values`, in their dtype; 0 where there is no edge, and `fill_free`
+        in the column of a free input, which every reader sees."""
+        values = self.edge_array(values)
         matrix = np.zeros((self.n_readers, self.n_writers), values.dtype)
         matrix[:, : self._first_column] = fill_free
         matrix[self.valid] = values
         return matrix
+
+    def edge_array(
+        self, values: npt.ArrayLike, dtype: npt.DTypeLike = None
+    ) -> Shaped[np.ndarray, " E"]:
+        """A read-only copy of `values`; GraphError unless there is one for every edge."""
+        values = np.array(values, dtype)
+        if values.shape != (self.n_edges,):
+            raise GraphError(
+                f"values have shape {values.shape}, but the graph has {self.n_edges} edges"
+            )
+        return _frozen(values)
 
     # --- index arithmetic ------------------------------------------------------------------------
 
@@ -207,12 +216,15 @@ class Graph:
         writer = edge - int(self._row_starts[reader]) + self._first_column
         return f"{self.writers[writer]}->{self.readers[reader]}"
 
-    def names(self, edges: Iterable[int]) -> list[str]:
+    def names(self, edges: Integer[np.ndarray, " K"]) -> list[str]:
         """`name` of many edges."""
-        return [self.name(int(edge)) for edge in edges]
+        writers, readers = self.writer_of[edges].tolist(), self.reader_of[edges].tolist()
+        return [
+            f"{self.writers[w]}->{self.readers[r]}" for w, r in zip(writers, readers, strict=True)
+        ]
 
     def index(self, name: str) -> int:
-        """The edge called "writer->reader"; GraphError says which part of an unknown name is wrong."""
+        """The edge called "writer->reader"; GraphError says which part of the name is wrong."""
         writer_name, arrow, reader_name = name.partition("->")
         if not arrow:
             raise GraphError(f"{name!r} is no edge name: write 'writer->reader', as in 'input->m0'")
