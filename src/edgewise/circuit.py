@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
@@ -45,24 +45,24 @@ class Circuit:
         object.__setattr__(self, "kept", self.graph.edge_array(self.kept, bool))
 
     @classmethod
-    def full(cls, graph: Graph) -> Self:
+    def full(cls, graph: Graph) -> "Circuit":
         """Every edge: the model itself."""
         return cls(graph, np.ones(graph.n_edges, bool))
 
     @classmethod
-    def empty(cls, graph: Graph) -> Self:
+    def empty(cls, graph: Graph) -> "Circuit":
         """No edge: the ablated run."""
         return cls(graph, np.zeros(graph.n_edges, bool))
 
     @classmethod
-    def of(cls, graph: Graph, names: Iterable[str]) -> Self:
+    def of(cls, graph: Graph, names: Iterable[str]) -> "Circuit":
         """The edges called `names`; GraphError at the first that the graph doesn't have."""
         kept = np.zeros(graph.n_edges, bool)
         kept[[graph.index(name) for name in names]] = True
         return cls(graph, kept)
 
     @classmethod
-    def random(cls, graph: Graph, k: int, seed: int) -> Self:
+    def random(cls, graph: Graph, k: int, seed: int) -> "Circuit":
         """`k` edges, every set of k equally likely: what a circuit must beat."""
         if not 0 <= k <= graph.n_edges:
             raise ConfigError(f"{k} edges can't be kept: the graph has {graph.n_edges}")
@@ -189,7 +189,7 @@ class Circuit:
         return atomic_write(file_in(path, "circuit.json"), text + "\n")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> "Circuit":
         """Reads what `save` wrote, from the file or its folder.
 
         Raises RunError for a file that is missing or no circuit, GraphError at the first edge that

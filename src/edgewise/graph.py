@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -252,7 +252,7 @@ class Graph:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Mapping[str, Any]) -> "Graph":
         """The graph that `to_json` described; GraphError for missing or unknown settings."""
         if not isinstance(data, Mapping):
             raise GraphError(f"a graph is described by a JSON object, not {data!r}")

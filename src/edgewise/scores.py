@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import safetensors.numpy
@@ -88,7 +88,7 @@ class EdgeScores:
         return atomic_write(file_in(path, "scores.safetensors"), content)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> "EdgeScores":
         """Reads what `save` wrote, from the file or its folder; RunError if it holds no scores."""
         file = file_in(path, "scores.safetensors")
         try:
