@@ -1,0 +1,225 @@
+"""The ablated run: what the writers wrote, x~_w, and the streams x~_r that readers saw, without the circuit.
+
+    interchange   the model's run on the paired corrupted prompt
+    mean          every writer writes its mean over a reference set, per position or over positions
+    zero          nothing is written
+
+Under each, x~_r is the running sum of the x~_w: an absent edge contributes its writer's ablated write.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from edgewise.errors import ConfigError, DataError
+from edgewise.models.block import Block
+from edgewise.models.model import Model, Outer
+from edgewise.models.tokens import Tokens
+
+Ablation = Literal["interchange", "mean", "zero"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerState:
+    """The ablated run at one block.
+
+    base_attention, base_mlp   the stream where the heads and where the MLP read
+    qkv                        queries, keys and values there, before anything that attention does to them
+    heads                      head outputs before W_O, times the post-norm's scale
+    scale                      that scale: 1.0 without a post-norm, 0.0 where nothing is written
+    mlp                        what the MLP wrote
+    """
+
+    base_attention: Float[Tensor, "N D"]
+    qkv: Float[Tensor, "R N C"]
+    heads: Float[Tensor, "N H C"]
+    scale: Float[Tensor, " N"] | float
+    base_mlp: Float[Tensor, "N D"]
+    mlp: Float[Tensor, "N D"]
+
+
+@dataclass(frozen=True, eq=False)
+class AblatedRun:
+    """Embedding writes, each block's state in order (once, or as often as asked if a tuple), the end.
+
+    `final` is filled in when the last layer has been taken.
+    """
+
+    kind: Ablation
+    embeddings: tuple[Float[Tensor, "N D"], ...]
+    layers: Iterable[LayerState]
+    final: list[Float[Tensor, "N D"]]
+
+
+def plain(model: Model, outer: Outer, final: list[Tensor]) -> Iterator[LayerState]:
+    """The unmasked model on packed tokens, block by block; the last stream is appended to `final`."""
+    stream = sum(outer.embeddings[1:], outer.embeddings[0])
+    for block, call in zip(model.blocks, outer.calls, strict=True):
+        qkv = block.qkv(stream)
+        o = block.attend(qkv, call, outer.tokens)
+        r = block.post_scale(o)
+        scaled = o if r is None else o * r[:, None, None]
+        after = stream + heads_write(block, scaled, 1.0 if r is None else r)
+        base_mlp = stream if block.parallel else after
+        mlp = block.mlp_write(base_mlp)
+        yield LayerState(stream, qkv, scaled, 1.0 if r is None else r, base_mlp, mlp)
+        stream = after + mlp
+    final.append(stream)
+
+
+def heads_write(
+    block: Block, scaled: Float[Tensor, "N H C"], scale: Float[Tensor, " N"] | float
+) -> Float[Tensor, "N D"]:
+    """What all heads of a block add to the stream together."""
+    total = scaled.flatten(1) @ block.out_weight.flatten(0, 1)
+    if block.out_bias is not None:
+        bias = block.out_bias * block.n_heads
+        total = total + (bias if isinstance(scale, float) else scale[:, None] * bias)
+    return total
+
+
+def interchange(
+    model: Model,
+    counterfactual_ids: Int[Tensor, "B T"],
+    attention_mask: Bool[Tensor, "B T"] | None = None,
+) -> AblatedRun:
+    """The model's run on the corrupted prompts, made block by block as it is asked for."""
+    outer = model.outer(counterfactual_ids, attention_mask)
+    final: list[Tensor] = []
+    return AblatedRun("interchange", outer.embeddings, plain(model, outer, final), final)
+
+
+def zero(model: Model, outer: Outer) -> AblatedRun:
+    """Nothing is written: every stream is 0, and so is every write."""
+    block, n = model.blocks[0], outer.tokens.count
+    nothing = outer.embeddings[0].new_zeros(1).expand(n, model.width)
+    heads = nothing.new_zeros(1).expand(n, block.n_heads, block.head_dim)
+
+    def layers() -> Iterator[LayerState]:
+        for block in model.blocks:
+            qkv = block.qkv(nothing[:1])
+            qkv = qkv.expand(qkv.shape[0], n, qkv.shape[2])
+            yield LayerState(nothing, qkv, heads, 0.0, nothing, nothing)
+
+    return AblatedRun("zero", (nothing,) * len(outer.embeddings), layers(), [nothing])
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Every writer's mean write over a reference set; P positions, or P = 1 for all positions alike."""
+
+    embeddings: tuple[Float[Tensor, "P D"], ...]
+    heads: tuple[Float[Tensor, "P H C"], ...]
+    scales: tuple[Float[Tensor, " P"] | float, ...]
+    mlps: tuple[Float[Tensor, "P D"], ...]
+
+
+@torch.no_grad()
+def means(
+    model: Model,
+    batches: Iterable[tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"] | None]],
+    per_position: bool = True,
+) -> Means:
+    """Mean writes of the unmasked model over `batches` of (input_ids, attention_mask), pads left out.
+
+    Sums are kept in float64, so that the result doesn't depend on how the set was cut into batches.
+    """
+    total: list[Tensor] = []
+    count = torch.zeros(0)
+    for input_ids, attention_mask in batches:
+        outer = model.outer(input_ids.to(model.device), attention_mask)
+        columns = _columns(outer.tokens) * int(per_position)
+        states = list(plain(model, outer, []))
+        parts = list(outer.embeddings) + [state.mlp for state in states]
+        parts += [state.heads for state in states]
+        if not isinstance(states[0].scale, float):
+            parts += [state.scale for state in states]
+        positions = max(len(count), int(columns.max()) + 1)
+        total = total or [p.new_zeros(0, *p.shape[1:], dtype=torch.float64) for p in parts]
+        total = [_grown(t, positions) for t in total]
+        count = _grown(count.to(columns.device), positions)
+        count.index_add_(0, columns, torch.ones_like(columns, dtype=count.dtype))
+        for t, part in zip(total, parts, strict=True):
+            t.index_add_(0, columns, part.double())
+    if not len(count):
+        raise DataError("mean ablation needs at least one reference prompt")
+    average = [
+        (t / count.view(-1, *[1] * (t.ndim - 1)).clamp(min=1)).to(model.dtype) for t in total
+    ]
+    n, layers = model.graph.n_inputs, model.graph.n_layers
+    scales = average[n + 2 * layers :] or [1.0] * layers
+    return Means(
+        tuple(average[:n]),
+        tuple(average[n + layers : n + 2 * layers]),
+        tuple(scales),
+        tuple(average[n : n + layers]),
+    )
+
+
+def mean(model: Model, outer: Outer, reference: Means) -> AblatedRun:
+    """Every writer writes its mean; a per-position reference must be as long as the prompts."""
+    columns = _columns(outer.tokens)
+    known = reference.mlps[0].shape[0]
+    if known == 1:
+        columns = torch.zeros_like(columns)
+    elif int(columns.max()) >= known:
+        raise DataError(
+            f"mean ablation: the reference prompts have {known} positions, these {int(columns.max()) + 1}; "
+            "take a longer reference set or means over positions (per_position=False)"
+        )
+    embeddings = tuple(e[columns] for e in reference.embeddings)
+    final: list[Tensor] = []
+
+    def layers() -> Iterator[LayerState]:
+        stream = sum(embeddings[1:], embeddings[0])
+        for i, block in enumerate(model.blocks):
+            heads, mlp, scale = reference.heads[i][columns], reference.mlps[i][columns], 1.0
+            if not isinstance(reference.scales[i], float):
+                scale = reference.scales[i][columns]
+            after = stream + heads_write(block, heads, scale)
+            base_mlp = stream if block.parallel else after
+            yield LayerState(stream, block.qkv(stream), heads, scale, base_mlp, mlp)
+            stream = after + mlp
+        final.append(stream)
+
+    return AblatedRun("mean", embeddings, layers(), final)
+
+
+def ablated(
+    model: Model,
+    outer: Outer,
+    kind: Ablation,
+    counterfactual_ids: Int[Tensor, "B T"] | None,
+    attention_mask: Bool[Tensor, "B T"] | None,
+    reference: Means | None,
+) -> AblatedRun:
+    """The ablated run of a batch; ConfigError if what its kind needs is missing."""
+    if kind == "interchange":
+        if counterfactual_ids is None:
+            raise ConfigError("interchange ablation needs counterfactual_ids, of input_ids' shape")
+        return interchange(model, counterfactual_ids, attention_mask)
+    if kind == "zero":
+        return zero(model, outer)
+    if kind == "mean":
+        if reference is None:
+            raise ConfigError("mean ablation needs reference means: see edgewise.ablation.means")
+        return mean(model, outer, reference)
+    raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {kind!r}")
+
+
+def _columns(tokens: Tokens) -> Int[Tensor, " N"]:
+    """Each kept token's position in its prompt's row."""
+    if tokens.keep is None:
+        return torch.arange(tokens.length).repeat(tokens.batch)
+    return tokens.keep % tokens.length
+
+
+def _grown(t: Tensor, rows: int) -> Tensor:
+    """`t` with zero rows appended up to `rows`."""
+    if rows == t.shape[0]:
+        return t
+    return torch.cat([t, t.new_zeros(rows - t.shape[0], *t.shape[1:])])

@@ -1,0 +1,1 @@
+"""Hugging Face decoders as readers and writers."""

@@ -1,0 +1,231 @@
+"""One transformer block as readers and writers, by the model's own submodules.
+
+Reader side: q_h = norm(x) W_h + b_h for a read x. With the norm's gain g folded into the projection, all a
+reader needs of its wide input are a projection p and two scalars (see `ops.read`):
+
+    norm(x) W^T + b = (p - mean * sum(W g)) / scale + (W beta + b)         p = x (W g)^T
+
+Writer side: with a head's output o_h, its slice W_h of the output projection and, where the block ends in
+a post-norm, the scale r = 1 / rms(sum_h o_h W_h + b_O) of this run and its gain g,
+
+    x_h = g (o_h r W_h + r b_O / H)
+
+so every byte that the block adds to the stream belongs to one head.
+Shapes: N tokens, H heads, G kv heads, C channels, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from edgewise.models.family import Family
+from edgewise.models.shadow import Call, Feed, Sink
+from edgewise.models.tokens import Tokens
+from edgewise.ops.read import accumulator
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A norm's arithmetic: centred (LayerNorm) or not (RMSNorm), gain g, bias beta, epsilon."""
+
+    module: nn.Module
+    centred: bool
+    offset: float
+    eps: float
+
+    @classmethod
+    def of(cls, module: nn.Module, offset: float) -> "Norm":
+        centred = "RMS" not in type(module).__name__
+        eps = next(
+            getattr(module, name) for name in ("eps", "variance_epsilon") if hasattr(module, name)
+        )
+        return cls(module, centred, offset, eps)
+
+    @property
+    def gain(self) -> Float[Tensor, " D"] | None:
+        weight = getattr(self.module, "weight", None)
+        return weight if weight is None or not self.offset else weight + self.offset
+
+    @property
+    def bias(self) -> Float[Tensor, " D"] | None:
+        return getattr(self.module, "bias", None)
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The parts of one block; `attention` is a shadow whose projections are feeds and a sink."""
+
+    module: nn.Module
+    family: Family
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    parallel: bool
+    scale: float  # of every write: the residual multiplier
+    projections: tuple[nn.Module, ...]
+    out: nn.Module
+    attention: nn.Module
+    feeds: tuple[Feed, ...]
+    sink: Sink
+    attention_norm: Norm | None
+    mlp_norm: nn.Module | None
+    attention_post_norm: Norm | None
+    mlp_post_norm: nn.Module | None
+
+    # --- reading -------------------------------------------------------------------------------
+
+    def split_rows(self, rows: Float[Tensor, "..."]) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut the output rows (O first) of a fused projection into q (H, C), k (G, C), v (G, C)."""
+        heads, groups, channels = self.n_heads, self.n_kv_heads, self.head_dim
+        rest = rows.shape[1:]
+        if self.family.layout == "grouped":
+            table = rows.reshape(groups, heads // groups + 2, channels, *rest)
+            q = table[:, :-2].reshape(heads, channels, *rest)
+            return q, table[:, -2], table[:, -1]
+        table = rows.reshape(heads + 2 * groups, channels, *rest)
+        return table[:heads], table[heads : heads + groups], table[heads + groups :]
+
+    def fuse(self, q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
+        """What the projections would have returned for q (..., H, C), k and v (..., G, C)."""
+        if len(self.projections) == 3:
+            return [q.flatten(-2), k.flatten(-2), v.flatten(-2)]
+        if self.family.layout == "concat":
+            return [torch.cat([q.flatten(-2), k.flatten(-2), v.flatten(-2)], -1)]
+        grouped = q.unflatten(-2, (self.n_kv_heads, -1))
+        return [torch.cat([grouped, k.unsqueeze(-2), v.unsqueeze(-2)], -2).flatten(-3)]
+
+    def _weights(self) -> list[Float[Tensor, "_ C D"]]:
+        """Projection weights of the q, k and v readers, as views where the layout allows."""
+        weights = [_matrix(projection) for projection in self.projections]
+        if len(weights) == 3:
+            return [weight.unflatten(0, (-1, self.head_dim)) for weight in weights]
+        return list(self.split_rows(weights[0]))
+
+    def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "R C D"]:
+        """Projections of the `live` readers of this block (None: all) with the norm's gain folded in."""
+        weights = self._weights()
+        if live is not None:
+            counts = [weight.shape[0] for weight in weights]
+            weights = [w[part] for w, part in zip(weights, live.split(counts), strict=True)]
+        rows = sum(weight.shape[0] for weight in weights)
+        stack = weights[0].new_empty(rows, *weights[0].shape[1:])
+        gain = self.attention_norm.gain if self.attention_norm else None
+        start = 0
+        for weight in weights:
+            part = stack[start : start + weight.shape[0]]
+            part.copy_(weight) if gain is None else torch.mul(weight, gain, out=part)
+            start += weight.shape[0]
+        return stack
+
+    @cached_property
+    def sums(self) -> Float[Tensor, "R C"]:
+        """Row sums of the folded projections, which a mean is multiplied by."""
+        return self.folded().sum(-1, dtype=accumulator(self.out.weight.dtype))
+
+    @cached_property
+    def offsets(self) -> Float[Tensor, "R C"]:
+        """What a reader adds after its projection: the projection's bias and the folded norm's."""
+        total = torch.zeros_like(self.sums)
+        if self.projections[0].bias is not None:
+            biases = [projection.bias for projection in self.projections]
+            fused = biases[0] if len(biases) == 1 else None
+            parts = self.split_rows(fused) if fused is not None else biases
+            total += torch.cat([part.reshape(-1, self.head_dim) for part in parts])
+        if self.attention_norm and self.attention_norm.bias is not None:
+            beta = self.attention_norm.bias.to(total.dtype)
+            total += torch.cat([weight.to(total.dtype) @ beta for weight in self._weights()])
+        return total
+
+    def project(
+        self,
+        p: Float[Tensor, "R N C"],
+        mean: Float[Tensor, "R N"],
+        square: Float[Tensor, "R N"],
+        live: Bool[Tensor, " R"] | None = None,
+    ) -> Float[Tensor, "R N C"]:
+        """Queries, keys and values from a read's projections and moments."""
+        norm, offsets, out = self.attention_norm, self.offsets, p
+        if live is not None:
+            offsets = offsets[live]
+        if norm is not None:
+            if norm.centred:
+                sums = self.sums if live is None else self.sums[live]
+                out = out - mean[..., None] * sums[:, None]
+            out = out * torch.rsqrt(square + norm.eps)[..., None]
+        return (out + offsets[:, None]).to(p.dtype)
+
+    def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
+        """Queries, keys and values when every reader sees the same x: the model's own submodules."""
+        h = self.attention_norm.module(x) if self.attention_norm else x
+        outputs = [projection(h) for projection in self.projections]
+        if len(outputs) == 3:
+            parts = [output.unflatten(-1, (-1, self.head_dim)) for output in outputs]
+            return torch.cat(parts, 1).transpose(0, 1)
+        return torch.cat([part.transpose(1, 2) for part in self.split_rows(outputs[0].t())])
+
+    def attend(
+        self, qkv: Float[Tensor, "R N C"], call: Call, tokens: Tokens
+    ) -> Float[Tensor, "N H C"]:
+        """The model's own attention on given queries, keys and values, before the output projection."""
+        padded = tokens.unpack(qkv.transpose(0, 1))
+        parts = padded.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], -2)
+        for feed, value in zip(self.feeds, self.fuse(*parts), strict=True):
+            feed.value = value
+        call.replay(self.attention, qkv)
+        o, self.sink.value = self.sink.value, None
+        for feed in self.feeds:
+            feed.value = None
+        return tokens.pack(o).unflatten(-1, (self.n_heads, self.head_dim))
+
+    # --- writing -------------------------------------------------------------------------------
+
+    @property
+    def out_weight(self) -> Float[Tensor, "H C D"]:
+        """Each head's slice of the output projection, as written: post-norm gain, multiplier included."""
+        weight = _matrix(self.out).t().unflatten(0, (self.n_heads, self.head_dim))
+        if self.attention_post_norm and self.attention_post_norm.gain is not None:
+            weight = weight * self.attention_post_norm.gain
+        return weight if self.scale == 1.0 else weight * self.scale
+
+    @property
+    def out_bias(self) -> Float[Tensor, " D"] | None:
+        """One head's equal share of the output projection's bias, as written."""
+        if self.out.bias is None:
+            return None
+        bias = self.out.bias * (self.scale / self.n_heads)
+        if self.attention_post_norm and self.attention_post_norm.gain is not None:
+            bias = bias * self.attention_post_norm.gain
+        return bias
+
+    def post_scale(self, o: Float[Tensor, "N H C"]) -> Float[Tensor, " N"] | None:
+        """r = 1 / rms of the heads' sum where the block has a post-norm; None where it has none."""
+        norm = self.attention_post_norm
+        if norm is None:
+            return None
+        total = self.out(o.flatten(1))
+        total = total.to(accumulator(total.dtype))
+        return torch.rsqrt(total.square().mean(-1) + norm.eps).to(o.dtype)
+
+    def mlp_write(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """What the MLP adds to the stream when it reads x."""
+        h = x if self.mlp_norm is None else self.mlp_norm(x)
+        write: Callable[[nn.Module, Tensor], Tensor] | None = self.family.write_mlp
+        y = (
+            write(self.module, h[None])
+            if write
+            else self.module.get_submodule(self.family.mlp)(h[None])
+        )
+        y = (y[0] if isinstance(y, tuple) else y).reshape(x.shape)
+        if self.mlp_post_norm is not None:
+            y = self.mlp_post_norm(y)
+        return y if self.scale == 1.0 else y * self.scale
+
+
+def _matrix(projection: nn.Module) -> Float[Tensor, "O I"]:
+    """A projection's weight with its outputs as rows, whichever way the module stores it."""
+    return projection.weight.t() if isinstance(projection, Conv1D) else projection.weight

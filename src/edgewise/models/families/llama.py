@@ -1,0 +1,15 @@
+"""Llama 1 to 3, Code Llama, SmolLM: sequential blocks, RMSNorm, separate projections, grouped k and v."""
+
+from edgewise.models.family import Family
+
+FAMILY = Family(
+    model_type="llama",
+    layers="layers",
+    final_norm="norm",
+    attention="self_attn",
+    mlp="mlp",
+    out="o_proj",
+    qkv=("q_proj", "k_proj", "v_proj"),
+    attention_norm="input_layernorm",
+    mlp_norm="post_attention_layernorm",
+)

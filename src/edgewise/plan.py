@@ -1,0 +1,102 @@
+"""What a masked run has to compute: the readers and writers that a mask's zeros leave alive.
+
+A writer that no live reader reads can't change the logits, and under interchange ablation one that no edge
+from an input reaches writes exactly what it wrote in the ablated run: its difference is zero. Neither needs
+work, and leaving them out changes no bit of the rest. The gradient is then exact for every edge between live
+parts, and left at zero elsewhere; a hard-concrete gate clipped at 0 has no gradient anyway, so training loses
+nothing. Attribution needs the gradient of absent edges too, and asks for everything.
+
+Live writers are packed in order: `slots[w]` is writer w's column in the difference buffer.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from edgewise.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class LayerPlan:
+    """One block's live parts. Readers are rows of the block's H + 2G, heads its H."""
+
+    readers: Int[np.ndarray, " r"]
+    heads: Int[np.ndarray, " h"]
+    mlp: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Live parts of every block, and the packed columns of live writers."""
+
+    graph: Graph
+    live: Bool[np.ndarray, " W"]
+    layers: tuple[LayerPlan, ...]
+
+    @property
+    def n_live(self) -> int:
+        return int(self.live.sum())
+
+    def before(self, writers: int) -> int:
+        """How many live writers are among the first `writers`."""
+        return int(self.live[:writers].sum())
+
+
+def everything(graph: Graph) -> Plan:
+    """The plan that leaves nothing out."""
+    rows = np.arange(graph.n_heads + 2 * graph.n_kv_heads)
+    layer = LayerPlan(rows, np.arange(graph.n_heads), True)
+    return Plan(graph, np.ones(graph.n_writers, bool), (layer,) * graph.n_layers)
+
+
+def plan(graph: Graph, open_: Bool[np.ndarray, "R W"], from_inputs: bool) -> Plan:
+    """What is alive when only the edges `open_` are non-zero.
+
+    `from_inputs` also drops what no edge from an input reaches: exact under interchange ablation only.
+    """
+    group = np.arange(graph.n_heads) // (graph.n_heads // graph.n_kv_heads)
+    needed = _needed(graph, open_, group)
+    live = needed & _reached(graph, open_, group) if from_inputs else needed
+    layers = []
+    for layer in range(graph.n_layers):
+        first = graph.writers_before_attention(layer)
+        heads = live[first : first + graph.n_heads]
+        kept = np.zeros(graph.n_kv_heads, bool)
+        kept[group[heads]] = True
+        rows = open_[graph.attention_readers(layer), :first] & live[:first]
+        readers = rows.any(1) & np.concatenate([heads, kept, kept])
+        layers.append(
+            LayerPlan(
+                np.flatnonzero(readers), np.flatnonzero(heads), bool(live[graph.mlp_writer(layer)])
+            )
+        )
+    return Plan(graph, live, tuple(layers))
+
+
+def _needed(graph: Graph, open_: Bool[np.ndarray, "R W"], group: np.ndarray) -> np.ndarray:
+    """Writers from which open edges lead to the logits."""
+    needed = open_[graph.logits_reader].copy()
+    for layer in reversed(range(graph.n_layers)):
+        if needed[graph.mlp_writer(layer)]:
+            needed |= open_[graph.mlp_reader(layer)]
+        first = graph.writers_before_attention(layer)
+        heads = needed[first : first + graph.n_heads]
+        kept = np.zeros(graph.n_kv_heads, bool)
+        kept[group[heads]] = True
+        needed |= open_[graph.attention_readers(layer)][np.concatenate([heads, kept, kept])].any(0)
+    return needed
+
+
+def _reached(graph: Graph, open_: Bool[np.ndarray, "R W"], group: np.ndarray) -> np.ndarray:
+    """Writers that open edges reach from an input."""
+    reached = np.zeros(graph.n_writers, bool)
+    reached[: graph.n_inputs] = True
+    for layer in range(graph.n_layers):
+        rows = (open_[graph.attention_readers(layer)] & reached).any(1)
+        q, k, v = np.split(rows, [graph.n_heads, graph.n_heads + graph.n_kv_heads])
+        first = graph.writers_before_attention(layer)
+        reached[first : first + graph.n_heads] = q | k[group] | v[group]
+        seen = graph.writers_before_mlp(layer)
+        reached[graph.mlp_writer(layer)] = (open_[graph.mlp_reader(layer)] & reached)[:seen].any()
+    return reached

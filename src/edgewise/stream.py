@@ -1,0 +1,386 @@
+"""THE masked forward pass, and its gradient with respect to the mask.
+
+    x_r = x~_r + sum_{w<r} z_rw (x_w - x~_w)                                      (1)
+
+Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the blocks in
+lockstep and one buffer holds the differences of all writers, token by token (N x W x D). Each reader mixes
+its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are the model's
+own, and what they write, less what they wrote in the ablated run, is the next column.
+
+The backward pass walks the blocks in reverse with a second buffer for the gradients of the differences.
+Reader inputs, which together are larger than the buffer, are never stored but mixed again; only projections
+and one row a token for each MLP are kept. Weights get no gradient.
+
+All ones is the clean model, all zeros the ablated run.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from edgewise.ablation import AblatedRun, Ablation, LayerState, Means, ablated, plain
+from edgewise.circuit import Circuit
+from edgewise.errors import DataError, GraphError
+from edgewise.graph import Graph
+from edgewise.models.block import Block
+from edgewise.models.model import Model, Outer
+from edgewise.models.shadow import Call
+from edgewise.models.tokens import Tokens
+from edgewise.ops.read import accumulator, mix, mix_backward, read, read_backward
+from edgewise.plan import LayerPlan, Plan, everything, plan
+from edgewise.scores import EdgeScores
+
+Mask = Circuit | EdgeScores | Float[Tensor, " E"] | Float[Tensor, "R W"] | None
+
+
+def dense_mask(graph: Graph, values: Float[Tensor, " E"]) -> Float[Tensor, "R W"]:
+    """Gate values as the (R, W) matrix of equation (1): ones where the embedding is free, else zeros."""
+    base, index = _layout(graph, values.device)
+    return base.to(values.dtype).index_copy(0, index, values).view(graph.n_readers, graph.n_writers)
+
+
+@lru_cache(maxsize=8)
+def _layout(graph: Graph, device: torch.device) -> tuple[Tensor, Int[Tensor, " E"]]:
+    base = (graph.causal & ~graph.valid).astype(np.float32).ravel()
+    index = np.flatnonzero(graph.valid.ravel())
+    return torch.from_numpy(base).to(device), torch.from_numpy(index).to(device)
+
+
+def masked_read(
+    model: Model,
+    mask: Float[Tensor, "R W"],
+    outer: Outer,
+    run: AblatedRun,
+    index: Int[Tensor, " A"] | None = None,
+    live: bool = False,
+) -> Float[Tensor, "A D"]:
+    """What the logits reader sees at the packed tokens `index` (None: all), differentiable in `mask`.
+
+    live   compute only what the mask's zeros leave alive (`plan`). The value is the same; the gradient is
+           exact for edges between live parts and zero for others. Without it the gradient is exact
+           everywhere.
+    """
+    graph = model.graph
+    if mask.shape != (graph.n_readers, graph.n_writers):
+        raise GraphError(
+            f"a mask of this model is (readers, writers) = ({graph.n_readers}, {graph.n_writers}), "
+            f"not {tuple(mask.shape)}"
+        )
+    work = everything(graph)
+    if live:
+        open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
+        work = plan(graph, open_, from_inputs=run.kind == "interchange")
+    return _Masked.apply(mask, _Job(model, outer, run, work, index))
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    model: Model
+    outer: Outer
+    run: AblatedRun
+    plan: Plan
+    index: Int[Tensor, " A"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Tape:
+    """What the backward pass needs of one block."""
+
+    state: LayerState
+    p: Float[Tensor, "r N C"] | None
+    mean: Float[Tensor, "r N"] | None
+    square: Float[Tensor, "r N"] | None
+    x_mlp: Float[Tensor, "N D"] | None
+
+
+class _Masked(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, mask: Tensor, job: _Job) -> Tensor:
+        ctx.job = job
+        ctx.mask = mask.detach()
+        ctx.tapes = [] if ctx.needs_input_grad[0] else None
+        x, ctx.delta = _forward(job, ctx.mask, ctx.tapes)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
+        dmask = _backward(ctx.job, ctx.mask, ctx.tapes, ctx.delta, dx)
+        ctx.tapes = ctx.delta = None
+        return dmask.to(ctx.mask.dtype), None
+
+
+def _forward(
+    job: _Job, mask: Tensor, tapes: list[_Tape] | None
+) -> tuple[Float[Tensor, "A D"], Float[Tensor, "N W D"]]:
+    model, work = job.model, job.plan
+    cuts = _Cuts(work, mask, model.dtype)
+    first = job.outer.embeddings[0]
+    delta = first.new_empty(job.outer.tokens.count, work.n_live, first.shape[1])
+    for writer, (clean, other) in enumerate(
+        zip(job.outer.embeddings, job.run.embeddings, strict=True)
+    ):
+        if work.live[writer]:
+            delta[:, work.before(writer)] = clean - other
+    layers = zip(model.blocks, work.layers, job.outer.calls, job.run.layers, strict=True)
+    for number, (block, todo, call, state) in enumerate(layers):
+        p = mean = square = x_mlp = None
+        cut = cuts.attention(number)
+        if len(todo.heads):
+            seen = delta[:, : cut.writers]
+            weight = block.folded(_rows(todo.readers, block))
+            centred = block.attention_norm is not None and block.attention_norm.centred
+            p, mean, square = read(state.base_attention, seen, cut.mask, weight, centred)
+            u, s = _heads(block, todo, call, job.outer.tokens, state, p, mean, square)
+            columns = delta[:, cut.writers : cut.writers + len(todo.heads)]
+            torch.bmm(u.transpose(0, 1), _out_weight(block, todo), out=columns.transpose(0, 1))
+            if s is not None:
+                columns += s[:, None, None] * block.out_bias
+        if todo.mlp:
+            cut = cuts.mlp(number)
+            x_mlp = mix(state.base_mlp, delta[:, : cut.writers], cut.mask)[:, 0]
+            column = work.before(model.graph.mlp_writer(number))
+            delta[:, column] = block.mlp_write(x_mlp) - state.mlp
+        if tapes is not None:
+            tapes.append(_Tape(state, p, mean, square, x_mlp))
+    (final,) = job.run.final
+    pick = slice(None) if job.index is None else job.index
+    return mix(final[pick], delta[pick], cuts.logits().mask)[:, 0], delta
+
+
+def _backward(
+    job: _Job, mask: Tensor, tapes: list[_Tape], delta: Tensor, dx: Float[Tensor, "A D"]
+) -> Float[Tensor, "R W"]:
+    model, work, graph = job.model, job.plan, job.model.graph
+    cuts = _Cuts(work, mask, model.dtype)
+    dmask = mask.new_zeros(mask.shape, dtype=accumulator(model.dtype))
+    ddelta = torch.zeros_like(delta)
+
+    cut = cuts.logits()
+    if job.index is None:
+        cut.scatter(dmask, mix_backward(dx[:, None], delta, cut.mask, ddelta))
+    else:
+        part = ddelta[job.index]
+        cut.scatter(dmask, mix_backward(dx[:, None], delta[job.index], cut.mask, part))
+        ddelta[job.index] = part
+
+    for number in reversed(range(graph.n_layers)):
+        block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
+        if todo.mlp:
+            column = work.before(graph.mlp_writer(number))
+            x = tape.x_mlp.detach().requires_grad_()
+            with torch.enable_grad():
+                write = block.mlp_write(x)
+            (dx_mlp,) = torch.autograd.grad(write, x, ddelta[:, column])
+            cut = cuts.mlp(number)
+            seen = slice(0, cut.writers)
+            partial = mix_backward(dx_mlp[:, None], delta[:, seen], cut.mask, ddelta[:, seen])
+            cut.scatter(dmask, partial)
+        if len(todo.heads):
+            cut = cuts.attention(number)
+            columns = slice(cut.writers, cut.writers + len(todo.heads))
+            dp, dmean, dsquare = _heads_backward(
+                block, todo, job.outer, number, tape, ddelta[:, columns]
+            )
+            partial = read_backward(
+                tape.state.base_attention,
+                delta[:, : cut.writers],
+                cut.mask,
+                block.folded(_rows(todo.readers, block)),
+                tape.mean,
+                dp,
+                dmean,
+                dsquare,
+                ddelta[:, : cut.writers],
+            )
+            cut.scatter(dmask, partial)
+    return dmask
+
+
+def _heads(
+    block: Block,
+    todo: LayerPlan,
+    call: Call,
+    tokens: Tokens,
+    state: LayerState,
+    p: Float[Tensor, "r N C"],
+    mean: Float[Tensor, "r N"],
+    square: Float[Tensor, "r N"],
+) -> tuple[Float[Tensor, "N h C"], Float[Tensor, " N"] | None]:
+    """Differences of the live heads' outputs before W_O, and of the scale of their bias if it has one."""
+    live = _rows(todo.readers, block)
+    qkv = block.project(p, mean, square, live)
+    if live is not None:
+        qkv = state.qkv.index_put((live,), qkv)
+    o = block.attend(qkv, call, tokens)
+    r = block.post_scale(o)
+    if r is not None:
+        o = o * r[:, None, None]
+    u = o - state.heads
+    if len(todo.heads) < block.n_heads:
+        u = u[:, torch.from_numpy(todo.heads).to(u.device)]
+    if block.out_bias is None or (r is None and state.scale == 1.0):
+        return u, None
+    scale = 1.0 if r is None else r
+    return u, (scale - state.scale) * u.new_ones(u.shape[0])
+
+
+def _heads_backward(
+    block: Block,
+    todo: LayerPlan,
+    outer: Outer,
+    number: int,
+    tape: _Tape,
+    dwrites: Float[Tensor, "N h D"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of a block's projections and moments from those of what its heads wrote."""
+    inputs = [t.detach().requires_grad_() for t in (tape.p, tape.mean, tape.square)]
+    with torch.enable_grad():
+        u, s = _heads(block, todo, outer.calls[number], outer.tokens, tape.state, *inputs)
+    weight = _out_weight(block, todo).transpose(1, 2)
+    outputs, grads = [u], [torch.bmm(dwrites.transpose(0, 1), weight).transpose(0, 1)]
+    if s is not None and s.requires_grad:
+        outputs, grads = [u, s], [*grads, dwrites.sum(1) @ block.out_bias]
+    found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
+    dp, dmean, dsquare = (
+        torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
+    )
+    return dp, dmean, dsquare
+
+
+def _rows(readers: Int[np.ndarray, " r"], block: Block) -> Bool[Tensor, " R"] | None:
+    """Live rows of a block as a boolean, or None when that is all of them."""
+    total = block.n_heads + 2 * block.n_kv_heads
+    if len(readers) == total:
+        return None
+    live = torch.zeros(total, dtype=torch.bool)
+    live[torch.from_numpy(readers)] = True
+    return live.to(block.out.weight.device)
+
+
+def _out_weight(block: Block, todo: LayerPlan) -> Float[Tensor, "h C D"]:
+    weight = block.out_weight
+    if len(todo.heads) == block.n_heads:
+        return weight
+    return weight[torch.from_numpy(todo.heads).to(weight.device)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """The part of the mask that some live readers apply to the live writers before them."""
+
+    mask: Float[Tensor, "r w"]
+    rows: Int[Tensor, " r 1"]
+    columns: Int[Tensor, " w"]
+
+    @property
+    def writers(self) -> int:
+        return self.columns.numel()
+
+    def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
+        whole[self.rows, self.columns] = part
+
+
+class _Cuts:
+    """Live parts of a mask, cut out once per pass and cast to the model's dtype."""
+
+    def __init__(self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype):
+        self.plan, self.graph = work, work.graph
+        self.full, self.mask = mask, mask.to(dtype)
+        self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
+
+    def attention(self, layer: int) -> _Cut:
+        start = self.graph.attention_readers(layer).start
+        rows = self.plan.layers[layer].readers + start
+        return self._cut(rows, self.graph.writers_before_attention(layer))
+
+    def mlp(self, layer: int) -> _Cut:
+        rows = np.array([self.graph.mlp_reader(layer)])
+        return self._cut(rows, self.graph.writers_before_mlp(layer))
+
+    def logits(self) -> _Cut:
+        return self._cut(np.array([self.graph.logits_reader]), self.graph.n_writers)
+
+    def _cut(self, rows: np.ndarray, writers: int) -> _Cut:
+        where = torch.from_numpy(rows).to(self.mask.device)[:, None]
+        columns = self.columns[: self.plan.before(writers)]
+        return _Cut(self.mask[where, columns], where, columns)
+
+
+@torch.no_grad()
+def run(
+    model: Model,
+    input_ids: Int[Tensor, "B T"],
+    circuit: Mask = None,
+    *,
+    counterfactual_ids: Int[Tensor, "B T"] | None = None,
+    ablation: Ablation = "interchange",
+    attention_mask: Bool[Tensor, "B T"] | None = None,
+    reference: Means | None = None,
+) -> Float[Tensor, "B T V"]:
+    """Logits of the model with only `circuit`'s edges: equation (1). Zeros at padded positions.
+
+    circuit     a Circuit, EdgeScores or a tensor of E gates or (R, W) entries in [0, 1], None for all ones
+    reference   means for ablation="mean", from `edgewise.ablation.means`
+
+    Raises GraphError for a mask of another graph, DataError for prompts that don't pair up, ConfigError
+    for an ablation that lacks what it needs.
+    """
+    input_ids, counterfactual_ids, attention_mask = _paired(
+        model, input_ids, counterfactual_ids, attention_mask
+    )
+    mask = as_mask(model, circuit)
+    outer = model.outer(input_ids, attention_mask)
+    other = ablated(model, outer, ablation, counterfactual_ids, attention_mask, reference)
+    x = masked_read(model, mask, outer, other, live=True)
+    logits = model.head(x)
+    return outer.tokens.unpack(logits)
+
+
+@torch.no_grad()
+def full_read(model: Model, outer: Outer, index: Int[Tensor, " A"]) -> Float[Tensor, "A D"]:
+    """What the logits reader of the unmasked model sees at the packed tokens `index`."""
+    final: list[Tensor] = []
+    for _ in plain(model, outer, final):
+        pass
+    return final[0][index]
+
+
+def as_mask(model: Model, circuit: Mask) -> Float[Tensor, "R W"]:
+    """Any form of mask as the float32 (R, W) matrix; GraphError if it belongs to another graph."""
+    graph = model.graph
+    if circuit is None:
+        return torch.from_numpy(graph.causal.astype(np.float32)).to(model.device)
+    if isinstance(circuit, Circuit | EdgeScores):
+        if circuit.graph != graph:
+            raise GraphError(f"the circuit is of {circuit.graph}, the model of {graph}")
+        values = circuit.kept if isinstance(circuit, Circuit) else circuit.values
+        return dense_mask(graph, torch.from_numpy(values.astype(np.float32)).to(model.device))
+    if circuit.shape == (graph.n_edges,):
+        return dense_mask(graph, circuit.to(model.device).float())
+    if circuit.shape != (graph.n_readers, graph.n_writers):
+        raise GraphError(
+            f"a mask has shape ({graph.n_edges},) or ({graph.n_readers}, {graph.n_writers}), "
+            f"not {tuple(circuit.shape)}"
+        )
+    return circuit.to(model.device).float()
+
+
+def _paired(
+    model: Model, input_ids: Tensor, other: Tensor | None, attention_mask: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    if input_ids.ndim != 2:
+        raise DataError(f"input_ids must be (B, T), not {tuple(input_ids.shape)}")
+    for name, given in (("counterfactual_ids", other), ("attention_mask", attention_mask)):
+        if given is not None and given.shape != input_ids.shape:
+            raise DataError(
+                f"{name} has shape {tuple(given.shape)}, input_ids {tuple(input_ids.shape)}: a clean and "
+                "a corrupted prompt pair up token by token"
+            )
+    move = (None if t is None else t.to(model.device) for t in (input_ids, other, attention_mask))
+    ids, others, mask = move
+    return ids, others, None if mask is None else mask.bool()
