@@ -69,7 +69,7 @@ class EdgeScores:
             kept[ties[: k - int(kept.sum())]] = True
         return Circuit(self.graph, kept, {**self.provenance, "top": k, "by": by})
 
-    def at_density(self, density: float, by: Order = "value") -> Circuit:
+    def at_density(self, density: float | int, by: Order = "value") -> Circuit:
         """The top round(density E) edges, at least one; ConfigError unless 0 < density <= 1."""
         if not 0 < density <= 1:
             raise ConfigError(

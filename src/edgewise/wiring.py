@@ -19,7 +19,7 @@ def reads(graph: Graph, kept: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, "N W"]
     the logits. Every component reads a free input.
     """
     heads, groups = graph.n_heads, graph.n_kv_heads
-    mask_RW = graph.dense(kept, fill_free=True)
+    mask_RW = graph.dense(kept)
     read = np.zeros((graph.n_writers + 1, graph.n_writers), bool)
     for layer in range(graph.n_layers):
         qkv = mask_RW[graph.attention_readers(layer)]
