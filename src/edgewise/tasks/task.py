@@ -1,0 +1,118 @@
+"""A task: prompts in splits, each paired with its counterfactual, and nothing about any model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import ConfigError, DataError
+from edgewise.tasks import jsonl
+from edgewise.tasks.encoder import Encoder
+from edgewise.tasks.example import Batch, Example, collate
+
+__all__ = ["Batch", "Example", "Task"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Named splits of examples; `description` is what rebuilds them.
+
+    A split is any sequence of examples: a tuple, or one that makes example i on demand.
+    `token_set` restricts and re-normalises predictions to these tokens (Greater-Than).
+    """
+
+    name: str
+    splits: Mapping[str, Sequence[Example]]
+    pad_id: int
+    token_set: tuple[int, ...] | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """A split's examples; DataError, naming the splits there are, if it is empty or unknown."""
+        if not self.splits.get(split):
+            there = ", ".join(f"{name} ({len(s):,})" for name, s in self.splits.items() if s)
+            what = "is empty" if split in self.splits else "does not exist"
+            raise DataError(f"{self.name}: split {split!r} {what}; there are: {there or 'none'}")
+        return self.splits[split]
+
+    def batch(self, split: str, indices: Iterable[int]) -> Batch:
+        """The split's examples at `indices`, as tensors."""
+        examples = self.examples(split)
+        chosen = [examples[i] for i in indices]
+        if not chosen:
+            raise DataError(f"{self.name}: a batch of {split!r} needs at least one index")
+        return collate(chosen, self.pad_id, self.token_set)
+
+    def batches(self, split: str, size: int) -> Iterator[Batch]:
+        """The whole split in order, `size` prompts at a time; the last batch may be smaller."""
+        if size < 1:
+            raise ConfigError(f"batch size {size}: it must be 1 or more")
+        n = len(self.examples(split))
+        return (self.batch(split, range(i, min(i + size, n))) for i in range(0, n, size))
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what a model would see, in hexadecimal; reads each example once."""
+        digest = hashlib.sha256(repr(self.token_set).encode())
+        for split in sorted(self.splits):
+            digest.update(f"{split} {len(self.splits[split])}".encode())
+            for example in self.splits[split]:
+                digest.update(repr(example).encode())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_jsonl(
+        cls, path: str | Path, tokenizer: Any, name: str | None = None, bos: bool | None = None
+    ) -> Task:
+        """Read one JSON object a line: `{"clean": "... <predict> Paris</predict>", ...}`.
+
+        Fields: `clean` and `corrupted`, each with the text to predict in <predict>...</predict>;
+        optionally `split` ("train", "validation" or "test", for every row or for none) and
+        `distractor` (the wrong answer it competes with). Other fields are ignored.
+        Without `split` every row is in all three splits, with a warning, as in the paper.
+        Raises DataError with the line number.
+        """
+        path = Path(path)
+        encoder = Encoder.of(tokenizer, bos)
+        content, rows = jsonl.read(path)
+        splits = jsonl.encode(encoder, rows, where=f"{path}, line")
+        origin = {"jsonl": str(path), "sha256": hashlib.sha256(content).hexdigest()}
+        return cls.encoded(name or path.stem, splits, encoder, origin)
+
+    @classmethod
+    def from_pairs(
+        cls,
+        pairs: Iterable[Mapping[str, Any] | tuple[str, str]],
+        tokenizer: Any,
+        name: str = "pairs",
+        bos: bool | None = None,
+    ) -> Task:
+        """As `from_jsonl`, from rows in memory: mappings, or tuples (clean, corrupted)."""
+        encoder = Encoder.of(tokenizer, bos)
+        rows = {
+            number: row if isinstance(row, Mapping) else {"clean": row[0], "corrupted": row[1]}
+            for number, row in enumerate(pairs, start=1)
+        }
+        splits = jsonl.encode(encoder, rows, where="row")
+        return cls.encoded(name, splits, encoder, {"pairs": len(rows)})
+
+    @classmethod
+    def encoded(
+        cls,
+        name: str,
+        splits: Mapping[str, Sequence[Example]],
+        encoder: Encoder,
+        asked: Mapping[str, Any],
+        token_set: tuple[int, ...] | None = None,
+    ) -> Task:
+        """A task described by its name, what was `asked` for and the encoder used."""
+        description = {
+            "task": name,
+            **asked,
+            "bos": encoder.bos,
+            "tokenizer": encoder.fingerprint(),
+        }
+        ordered = {split: splits[split] for split in jsonl.SPLITS if split in splits}
+        return cls(name, ordered, encoder.pad_id, token_set, description)

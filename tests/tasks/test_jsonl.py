@@ -1,0 +1,181 @@
+"""Files of <predict> rows: what becomes of good ones, and what is said of bad ones."""
+
+import json
+
+import pytest
+
+from edgewise.errors import DataError
+from edgewise.tasks import Example, Task
+
+TEXT = "The capital of France is Paris Spain Madrid New Zealand Lyon city"
+# word-level ids: 0-2 special, then in order of first appearance
+THE, CAPITAL, OF, FRANCE, IS, PARIS, SPAIN, MADRID, NEW, ZEALAND, LYON, CITY = range(3, 15)
+ROW = {
+    "clean": "The capital of France is<predict> Paris</predict> city",
+    "corrupted": "The capital of Spain is<predict> Madrid</predict>",
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizers):
+    return tokenizers.word_level(TEXT)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*rows):
+        path = tmp_path / "rows.jsonl"
+        lines = (row if isinstance(row, str) else json.dumps(row) for row in rows)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_row_is_cut_after_its_predicting_position(write, tokenizer):
+    row = ROW | {"split": "train", "distractor": " Lyon", "note": "ignored"}
+    task = Task.from_jsonl(write(row), tokenizer)
+    expected = Example(
+        clean=(THE, CAPITAL, OF, FRANCE, IS),
+        corrupted=(THE, CAPITAL, OF, SPAIN, IS),
+        positions=(4,),
+        answers=(PARIS,),
+        distractor=LYON,
+    )
+    assert list(task.splits) == ["train"]
+    assert list(task.splits["train"]) == [expected]
+    assert task.name == "rows"
+    assert task.pad_id == 1
+    assert task.description["bos"] is False
+
+
+def test_several_answer_tokens_are_predicted_each_from_the_one_before(tokenizer):
+    clean = "France is<predict> New Zealand city</predict>"
+    corrupted = "Spain is<predict> Paris The Lyon</predict>"
+    with pytest.warns(UserWarning, match="no row has"):
+        task = Task.from_pairs([(clean, corrupted)], tokenizer)
+    assert task.splits["test"] == (
+        Example(
+            clean=(FRANCE, IS, NEW, ZEALAND),
+            corrupted=(SPAIN, IS, PARIS, THE),
+            positions=(1, 2, 3),
+            answers=(NEW, ZEALAND, CITY),
+        ),
+    )
+
+
+def test_a_bos_token_is_one_more_position(tokenizers):
+    tokenizer = tokenizers.word_level(TEXT, bos=True)
+    task = Task.from_pairs([ROW | {"split": "test"}], tokenizer)
+    (example,) = task.splits["test"]
+    assert example.clean == (2, THE, CAPITAL, OF, FRANCE, IS)
+    assert example.positions == (5,)
+    assert task.description["bos"] is True
+
+
+def test_rows_go_to_their_splits(write, tokenizer):
+    rows = [ROW | {"split": split} for split in ("test", "train", "test", "validation")]
+    task = Task.from_jsonl(write(*rows), tokenizer, name="mine")
+    assert {split: len(found) for split, found in task.splits.items()} == {
+        "train": 1,
+        "validation": 1,
+        "test": 2,
+    }
+    assert task.name == "mine"
+
+
+def test_without_splits_all_rows_serve_everywhere_with_a_warning(write, tokenizer):
+    with pytest.warns(UserWarning, match="all 2 are used for training, validation and test"):
+        task = Task.from_jsonl(write(ROW, "", ROW), tokenizer)
+    assert [len(task.splits[split]) for split in ("train", "validation", "test")] == [2, 2, 2]
+
+
+def refused(path, tokenizer):
+    with pytest.raises(DataError) as error:
+        Task.from_jsonl(path, tokenizer)
+    return str(error.value)
+
+
+def test_unequal_lengths_show_both_tokenisations_side_by_side(write, tokenizer):
+    longer = ROW | {"corrupted": "The capital of New Zealand is<predict> Paris</predict>"}
+    message = refused(write(ROW, "", longer), tokenizer)
+    assert "rows.jsonl, line 3: the prompts must have equally many tokens" in message
+    assert "they have 5 + 1 (clean) and 6 + 1 (corrupted)" in message
+    table = [line.strip() for line in message.splitlines() if line.startswith("    ")]
+    assert table == [
+        "clean   | corrupted",
+        "The     | The",
+        "capital | capital",
+        "of      | of",
+        "France  | New",
+        "is      | Zealand",
+        "Paris   | is",
+        "| Paris",
+    ]
+
+
+def test_a_corrupted_answer_too_short_for_the_clean_one_is_unequal(write, tokenizer):
+    row = ROW | {"clean": "The capital of France is<predict> New Zealand city</predict>"}
+    assert "5 + 3 (clean) and 5 + 1 (corrupted)" in refused(write(row), tokenizer)
+
+
+def test_a_merge_across_the_border_is_refused(write, tokenizers):
+    row = {"clean": "is Ly<predict>on</predict>", "corrupted": "is Ly<predict>on</predict>"}
+    message = refused(write(row), tokenizers.bpe(TEXT))
+    assert "line 1: the tokenizer merges ' Lyon' into one token" in message
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"clean": ROW["clean"]}, '"corrupted" is missing (there are: clean)'),
+        (ROW | {"clean": 7}, '"clean" is 7'),
+        (ROW | {"clean": "The capital"}, '"clean" must hold one <predict>answer</predict>'),
+        (ROW | {"clean": ROW["clean"] * 2}, "it has 2"),
+        (ROW | {"corrupted": "The<predict> </predict>"}, "with some text in it"),
+        (ROW | {"clean": "<predict>The</predict>"}, "nothing comes before the answer 'The'"),
+        (ROW | {"split": "dev"}, "\"split\" is 'dev'"),
+        (ROW | {"distractor": " Paris"}, "same token as the answer"),
+        (ROW | {"distractor": 3}, '"distractor" is 3'),
+        ([ROW], "this is a JSON list. Write one JSON object a line"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(write, tokenizer, row, said):
+    message = refused(write("", json.dumps(row)), tokenizer)
+    assert "rows.jsonl, line 2: " in message
+    assert said in message
+
+
+def test_a_row_without_the_split_that_others_have_is_refused(write, tokenizer):
+    message = refused(write(ROW | {"split": "train"}, ROW), tokenizer)
+    assert 'line 2: "split" is None; as row 1 has one' in message
+
+
+def test_json_over_several_lines_is_explained(write, tokenizer):
+    message = refused(write(json.dumps(ROW, indent=2)), tokenizer)
+    assert "line 1: '{' is not JSON" in message
+    assert "one JSON object a line, none spread over several lines" in message
+
+
+def test_a_bad_pair_is_named_by_its_number(tokenizer):
+    with pytest.raises(DataError, match=r'^row 2: "clean" must hold one'):
+        Task.from_pairs([ROW, ("The", "capital")], tokenizer)
+
+
+def test_an_empty_file_is_refused(write, tokenizer):
+    assert "no rows" in refused(write(""), tokenizer)
+
+
+def test_a_missing_file_is_refused(tmp_path, tokenizer):
+    assert "No such file" in refused(tmp_path / "none.jsonl", tokenizer)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes('{"clean": "café"}'.encode("latin-1"))
+    assert "is not UTF-8" in refused(path, tokenizer)
+
+
+def test_a_line_separator_inside_a_string_does_not_end_the_row(write, tokenizer):
+    row = json.dumps(ROW | {"split": "test", "note": "a\u2028b"}, ensure_ascii=False)
+    assert len(Task.from_jsonl(write(row), tokenizer).splits["test"]) == 1

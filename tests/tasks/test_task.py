@@ -1,0 +1,88 @@
+"""Batches, splits and fingerprints, worked out by hand."""
+
+import pytest
+import torch
+
+from edgewise.errors import ConfigError, DataError
+from edgewise.tasks import Example, Task
+
+# Three tokens, one answer; and five tokens, two answers.
+SHORT = Example((5, 6, 7), (5, 8, 7), positions=(2,), answers=(9,), distractor=4)
+LONG = Example((1, 2, 3, 4, 5), (1, 6, 3, 4, 7), positions=(3, 4), answers=(5, 8))
+RANKED = Example((5, 6), (5, 7), positions=(1,), answers=(3,), good=(3, 4), bad=(2,))
+
+
+@pytest.fixture
+def task():
+    splits = {"train": (SHORT, LONG, RANKED), "validation": (LONG,), "test": ()}
+    return Task("toy", splits, pad_id=0)
+
+
+def test_a_batch_is_padded_on_the_right_and_read_at_its_positions(task):
+    batch = task.batch("train", [0, 1])
+    assert batch.input_ids.tolist() == [[5, 6, 7, 0, 0], [1, 2, 3, 4, 5]]
+    assert batch.counterfactual_ids.tolist() == [[5, 8, 7, 0, 0], [1, 6, 3, 4, 7]]
+    assert batch.attention_mask.tolist() == [[True] * 3 + [False] * 2, [True] * 5]
+    assert batch.rows.tolist() == [0, 1, 1]
+    assert batch.cols.tolist() == [2, 3, 4]
+    assert batch.answers.tolist() == [9, 5, 8]
+    assert batch.first.tolist() == [0, 1]
+    assert batch.distractors.tolist() == [4, -1]
+    assert batch.weights.tolist() == [0.5, 0.25, 0.25]
+    assert batch.token_set is None
+    assert len(batch) == 2
+
+
+@pytest.mark.parametrize("indices", [[0], [1], [0, 1], [1, 1, 0], [2, 0, 1]])
+def test_weights_sum_to_one(task, indices):
+    assert task.batch("train", indices).weights.sum().item() == pytest.approx(1)
+
+
+def test_answer_sets_stay_with_their_prompt(task):
+    batch = task.batch("train", [2, 0])
+    assert batch.good == ((3, 4), ())
+    assert batch.bad == ((2,), ())
+
+
+def test_batches_cover_the_split_in_order(task):
+    sizes = [len(batch) for batch in task.batches("train", 2)]
+    assert sizes == [2, 1]
+    answers = torch.cat([batch.answers for batch in task.batches("train", 2)])
+    assert answers.tolist() == [9, 5, 8, 3]
+
+
+def test_a_token_set_reaches_the_batch():
+    task = Task("toy", {"train": (SHORT,)}, pad_id=0, token_set=(4, 9))
+    assert task.batch("train", [0]).token_set.tolist() == [4, 9]
+
+
+def test_a_batch_moves_to_a_device(task):
+    batch = task.batch("train", [0, 1]).to("meta")
+    assert batch.input_ids.device.type == batch.weights.device.type == "meta"
+    assert batch.token_set is None
+    assert batch.good == ((), ())
+
+
+def test_the_fingerprint_is_of_the_content(task):
+    same = Task("other name", dict(task.splits), pad_id=3)
+    assert same.fingerprint() == task.fingerprint()
+    moved = Task("toy", {"train": (SHORT, LONG), "validation": (RANKED, LONG)}, pad_id=0)
+    restricted = Task("toy", task.splits, pad_id=0, token_set=(1,))
+    assert len({task.fingerprint(), moved.fingerprint(), restricted.fingerprint()}) == 3
+
+
+def test_an_empty_split_names_those_there_are(task):
+    with pytest.raises(DataError, match=r"split 'test' is empty.*train \(3\), validation \(1\)"):
+        task.batches("test", 2)
+
+
+def test_an_unknown_split_names_those_there_are(task):
+    with pytest.raises(DataError, match=r"split 'dev' does not exist.*train \(3\)"):
+        task.batch("dev", [0])
+
+
+def test_a_batch_holds_something(task):
+    with pytest.raises(DataError, match="at least one index"):
+        task.batch("train", [])
+    with pytest.raises(ConfigError, match="batch size 0"):
+        task.batches("train", 0)
