@@ -116,5 +116,7 @@ def read_reference(base, delta, mask, weight, centred):
 def _slices(base: Tensor, readers: int) -> list[slice]:
     """Cut the tokens so that one slice of the reader inputs (n x readers x D) fits SLICE_BYTES."""
     n, width = base.shape
-    step = max(1, SLICE_BYTES // max(1, readers * width * base.element_size()))
+    if not readers:
+        return []
+    step = max(1, SLICE_BYTES // (readers * width * base.element_size()))
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
