@@ -74,7 +74,7 @@ def masked_read(
     work = everything(graph)
     if live:
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
-        work = plan(graph, open_, from_inputs=run.kind == "interchange")
+        work = plan(graph, open_, run.kind == "interchange", model.coupled)
     return _Masked.apply(mask, _Job(model, outer, run, work, index))
 
 

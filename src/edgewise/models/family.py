@@ -46,6 +46,7 @@ class Family:
     out                    in the attention module: the output projection W_O
     attention_norm, mlp_norm            what a reader applies to what it read (None: nothing)
     attention_post_norm, mlp_post_norm  RMS norms on what a block writes, before it is added
+    joint_qk_norm          the attention normalises queries or keys over all heads at once (OLMoE)
     norm_offset            added to a norm's weight (Gemma: 1)
     parallel               attention and MLP of a block read the same stream
     positions              learned absolute positions: the embedding can be split into tok and pos
@@ -66,6 +67,7 @@ class Family:
     mlp_norm: str | Callable[[Any], str | None] | None = None
     attention_post_norm: str | None = None
     mlp_post_norm: str | None = None
+    joint_qk_norm: bool | Callable[[Any], bool] = False
     norm_offset: float = 0.0
     parallel: bool | Callable[[Any], bool] = False
     positions: bool = False

@@ -73,6 +73,12 @@ class Model:
         """D."""
         return self.blocks[0].sink.width
 
+    @property
+    def coupled(self) -> bool:
+        """Whether what one head of a block reads changes what its other heads write."""
+        post_norm = self.blocks[0].attention_post_norm is not None
+        return post_norm or bool(self.family.setting("joint_qk_norm", self.config))
+
     def outer(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"] | None = None
     ) -> Outer:
