@@ -39,7 +39,7 @@ def to_json(
     if graph.embeddings == "split":
         raise GraphError(
             "EAP-IG has one 'input' where this graph has 'tok' and 'pos': "
-            "find the circuit with embeddings='joint', or export it as csv, graphml or dot"
+            "find the circuit with embeddings='joint', or export it in another format"
         )
     ungrouped, rows = _ungrouped(graph), _row_of(graph)
     weights = (kept if scores is None else scores).astype(np.float64)
