@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-import tiny
+import tiny_files as tiny
 from edgewise.errors import ConfigError, ModelError
 from edgewise.loading import DTYPES, load
 from edgewise.models.bundled import BUNDLED, installed_parts

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-import tiny
+import tiny_files as tiny
 from edgewise.errors import ModelError
 from edgewise.models.convert import PARTIAL, STALE, cache_folder, converted
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-import tiny
+import tiny_files as tiny
 from edgewise.models.fingerprint import CHUNK, weights_fingerprint
 
 
