@@ -164,9 +164,10 @@ def _backward(
     if job.index is None:
         cut.scatter(dmask, mix_backward(dx[:, None], delta, cut.mask, ddelta))
     else:
-        part = ddelta[job.index]
-        cut.scatter(dmask, mix_backward(dx[:, None], delta[job.index], cut.mask, part))
-        ddelta[job.index] = part
+        read_at = delta[job.index]
+        part = torch.zeros_like(read_at)
+        cut.scatter(dmask, mix_backward(dx[:, None], read_at, cut.mask, part))
+        ddelta.index_add_(0, job.index, part)
 
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
