@@ -129,10 +129,11 @@ def means(
     Sums are kept in float64, so that the result doesn't depend on how the set was cut into batches.
     """
     total: list[Tensor] = []
-    count = torch.zeros(0)
+    count = torch.zeros(0, dtype=torch.float64, device=model.device)
     for input_ids, attention_mask in batches:
-        outer = model.outer(input_ids.to(model.device), attention_mask)
-        columns = _columns(outer.tokens) * int(per_position)
+        kept = None if attention_mask is None else attention_mask.to(model.device)
+        outer = model.outer(input_ids.to(model.device), kept)
+        columns = _columns(outer.tokens).to(model.device) * int(per_position)
         states = list(plain(model, outer, []))
         parts = list(outer.embeddings) + [state.mlp for state in states]
         parts += [state.heads for state in states]
@@ -141,7 +142,7 @@ def means(
         positions = max(len(count), int(columns.max()) + 1)
         total = total or [p.new_zeros(0, *p.shape[1:], dtype=torch.float64) for p in parts]
         total = [_grown(t, positions) for t in total]
-        count = _grown(count.to(columns.device), positions)
+        count = _grown(count, positions)
         count.index_add_(0, columns, torch.ones_like(columns, dtype=count.dtype))
         for t, part in zip(total, parts, strict=True):
             t.index_add_(0, columns, part.double())
@@ -162,7 +163,7 @@ def means(
 
 def mean(model: Model, outer: Outer, reference: Means) -> AblatedRun:
     """Every writer writes its mean; a per-position reference must be as long as the prompts."""
-    columns = _columns(outer.tokens)
+    columns = _columns(outer.tokens).to(model.device)
     known = reference.mlps[0].shape[0]
     if known == 1:
         columns = torch.zeros_like(columns)
