@@ -12,7 +12,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-import tiny_files as tiny
+import tiny_files
 from edgewise.errors import ConfigError, ModelError
 from edgewise.loading import DTYPES, load
 from edgewise.models.bundled import BUNDLED, installed_parts
@@ -20,7 +20,7 @@ from edgewise.models.bundled import BUNDLED, installed_parts
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.folder(tmp_path_factory.mktemp("models") / "tiny")
+    return tiny_files.folder(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def rewrite_config(folder: Path, **settings: object) -> None:
@@ -37,9 +37,9 @@ def test_a_folder(folder: Path) -> None:
     assert model.dtype == torch.float32
     assert not model.hf.training
     assert not any(p.requires_grad for p in model.hf.parameters())
-    assert model.tokenizer("hello").input_ids == tiny.tokenizer()("hello").input_ids
+    assert model.tokenizer("hello").input_ids == tiny_files.tokenizer()("hello").input_ids
     ids = torch.arange(8)[None]
-    assert torch.equal(model.hf(ids).logits, tiny.llama()(ids).logits)
+    assert torch.equal(model.hf(ids).logits, tiny_files.llama()(ids).logits)
 
 
 def test_options_reach_the_model(folder: Path) -> None:
@@ -58,19 +58,19 @@ def test_dtypes(folder: Path, dtype: str | torch.dtype) -> None:
 
 
 def test_auto_is_float32_on_the_cpu(tmp_path: Path) -> None:
-    tiny.llama().to(torch.bfloat16).save_pretrained(tmp_path)
+    tiny_files.llama().to(torch.bfloat16).save_pretrained(tmp_path)
     assert load(tmp_path, device="cpu", check=False).dtype == torch.float32
 
 
 def test_a_folder_without_tokenizer(tmp_path: Path) -> None:
-    assert load(tiny.folder(tmp_path, with_tokenizer=False), check=False).tokenizer is None
+    assert load(tiny_files.folder(tmp_path, with_tokenizer=False), check=False).tokenizer is None
 
 
 def test_a_gguf_file(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
-    model = load(tiny.gguf_file(tmp_path / "tiny.gguf"), cache_dir=tmp_path / "cache")
+    model = load(tiny_files.gguf_file(tmp_path / "tiny.gguf"), cache_dir=tmp_path / "cache")
     assert model.graph.n_kv_heads == 2
-    assert model.tokenizer("hello").input_ids == tiny.tokenizer()("hello").input_ids
+    assert model.tokenizer("hello").input_ids == tiny_files.tokenizer()("hello").input_ids
 
 
 def test_revision_of_a_folder_warns(folder: Path) -> None:
@@ -97,14 +97,14 @@ def test_smollm2() -> None:
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
 def test_quantised_weights(tmp_path: Path, method: str) -> None:
-    tiny.folder(tmp_path)
+    tiny_files.folder(tmp_path)
     rewrite_config(tmp_path, quantization_config={"quant_method": method, "bits": 4})
     with pytest.raises(ModelError, match=rf"quantised \({method}\).*plain floats"):
         load(tmp_path)
 
 
 def test_missing_weights(tmp_path: Path) -> None:
-    tiny.llama().model.save_pretrained(tmp_path)  # no unembedding
+    tiny_files.llama().model.save_pretrained(tmp_path)  # no unembedding
     with pytest.raises(ModelError, match=r"lacks 1 weights of a LlamaForCausalLM \(lm_head"):
         load(tmp_path)
 
@@ -115,7 +115,7 @@ def test_a_folder_without_config(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
-    tiny.llama().config.save_pretrained(tmp_path)
+    tiny_files.llama().config.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"transformers can't load it: .*safetensors"):
         load(tmp_path)
 
@@ -128,7 +128,7 @@ def test_an_unknown_model_type(tmp_path: Path) -> None:
 
 def test_code_in_the_repository_is_not_run(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    tiny.folder(tmp_path)
+    tiny_files.folder(tmp_path)
     rewrite_config(tmp_path, model_type="own", auto_map={"AutoConfig": "own.OwnConfig"})
     (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w').close()")
     with pytest.raises(ModelError, match="pass trust_remote_code=True"):

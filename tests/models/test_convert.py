@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-import tiny_files as tiny
+import tiny_files
 from edgewise.errors import ModelError
 from edgewise.models.convert import PARTIAL, STALE, cache_folder, converted
 
@@ -19,7 +19,7 @@ pytest.importorskip("accelerate", reason="the [gguf] extra is not installed")
 
 @pytest.fixture(scope="module")
 def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.gguf_file(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    return tiny_files.gguf_file(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_tokenizer_is_kept(gguf: Path, cache: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(converted((gguf,), "tiny", cache))
     text = "hello world, 42 naïve cafés"
     ids = tokenizer(text).input_ids
-    assert ids == tiny.tokenizer()(text).input_ids
+    assert ids == tiny_files.tokenizer()(text).input_ids
     assert tokenizer.decode(ids) == text
     assert tokenizer.eos_token_id == 0
 
@@ -132,7 +132,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_all_weights_is_refused(tmp_path: Path) -> None:
-    path = tiny.gguf_file(tmp_path / "lacking.gguf", without="blk.1.ffn_up.weight")
+    path = tiny_files.gguf_file(tmp_path / "lacking.gguf", without="blk.1.ffn_up.weight")
     with pytest.raises(ModelError, match=r"lacks .*layers\.1\.mlp\.up_proj"):
         converted((path,), "lacking", tmp_path)
     assert list(cache_folder(tmp_path).iterdir()) == []

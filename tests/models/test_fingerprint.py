@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-import tiny_files as tiny
+import tiny_files
 from edgewise.models.fingerprint import CHUNK, weights_fingerprint
 
 
 def test_equal_weights_have_equal_fingerprints() -> None:
-    first, again = weights_fingerprint(tiny.llama()), weights_fingerprint(tiny.llama())
+    first, again = weights_fingerprint(tiny_files.llama()), weights_fingerprint(tiny_files.llama())
     assert first == again
     assert len(first) == 64
     assert int(first, 16)
-    assert first != weights_fingerprint(tiny.llama(seed=1))
+    assert first != weights_fingerprint(tiny_files.llama(seed=1))
 
 
 @pytest.mark.parametrize("change", ["dtype", "name", "shape", "one bit", "swap"])
