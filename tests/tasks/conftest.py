@@ -37,13 +37,12 @@ def word_level(text: str, bos: bool = False) -> PreTrainedTokenizerFast:
 
 
 @cache
-def bpe(text: str, digits: int = 1, bos: bool = False) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that knows each word of `text` as one token, numbers in runs of `digits`."""
+def bpe(text: str, number: str = r"\d", bos: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE that knows each word of `text` as one token; `number` matches whole tokens."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    number = Regex(r"\d" if digits == 1 else rf" ?\d{{{digits}}}")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(number, "isolated"),
+            pre_tokenizers.Split(Regex(number), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
@@ -57,6 +56,16 @@ def bpe(text: str, digits: int = 1, bos: bool = False) -> PreTrainedTokenizerFas
     )
     tokenizer.train_from_iterator([text], trainer)
     return _finished(tokenizer, bos)
+
+
+@cache
+def metaspace(text: str) -> PreTrainedTokenizerFast:
+    """Llama's way with spaces: each word, the first too, is one token that begins with a bar."""
+    words = dict.fromkeys(["<unk>", "<pad>", "<s>", *("\u2581" + word for word in text.split())])
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace()
+    return _finished(tokenizer, bos=True)
 
 
 def _finished(tokenizer: Tokenizer, bos: bool) -> PreTrainedTokenizerFast:
@@ -76,6 +85,7 @@ def tokenizers():
     class Builders:
         word_level = staticmethod(word_level)
         bpe = staticmethod(bpe)
+        metaspace = staticmethod(metaspace)
 
     return Builders
 

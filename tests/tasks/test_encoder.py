@@ -23,6 +23,13 @@ def test_bos_can_be_asked_for_or_refused(tokenizers, own, asked):
     assert encoder.ids("the cat") == ((2, 3, 4) if asked else (3, 4))
 
 
+@pytest.mark.parametrize(("prompt", "answer"), [("the cat", " sat"), ("the cat ", "sat")])
+def test_a_tokenizer_that_joins_the_space_by_itself_gives_the_same_word(tokenizers, prompt, answer):
+    encoder = Encoder.of(tokenizers.metaspace(TEXT))
+    assert encoder.locate(Marked.of(prompt, answer)) == ((2, 3, 4, 5), 3, 4)
+    assert encoder.word(" sat") == (5,)
+
+
 def test_bos_written_out_is_not_doubled(tokenizers):
     encoder = Encoder.of(tokenizers.word_level(TEXT, bos=True))
     assert encoder.ids("<s>the cat") == (2, 3, 4)

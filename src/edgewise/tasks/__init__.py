@@ -1,4 +1,4 @@
-"""Prompts in pairs, clean and corrupted: six tasks of the paper, and any file of your own."""
+"""Prompts in pairs, clean and corrupted: the paper's tasks, capitals, and any file of yours."""
 
 from __future__ import annotations
 
@@ -6,14 +6,40 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgewise.errors import ConfigError
+from edgewise.tasks.boolean import boolean, boolean_instruct
+from edgewise.tasks.capitals import capitals, capitals_few_shot, capitals_instruct
+from edgewise.tasks.gendered_pronoun import gendered_pronoun
+from edgewise.tasks.greater_than import greater_than
 from edgewise.tasks.ioi import ioi, ioi_t1
 from edgewise.tasks.task import Batch, Example, Task
 
-__all__ = ["Batch", "Example", "Task", "ioi", "ioi_t1", "make", "names"]
+__all__ = [
+    "Batch",
+    "Example",
+    "Task",
+    "boolean",
+    "boolean_instruct",
+    "capitals",
+    "capitals_few_shot",
+    "capitals_instruct",
+    "gendered_pronoun",
+    "greater_than",
+    "ioi",
+    "ioi_t1",
+    "make",
+    "names",
+]
 
 GENERATORS: Mapping[str, Callable[..., Task]] = {
     "ioi": ioi,
     "ioi-t1": ioi_t1,
+    "greater-than": greater_than,
+    "gendered-pronoun": gendered_pronoun,
+    "boolean": boolean,
+    "boolean-instruct": boolean_instruct,
+    "capitals": capitals,
+    "capitals-few-shot": capitals_few_shot,
+    "capitals-instruct": capitals_instruct,
 }
 
 

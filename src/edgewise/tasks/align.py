@@ -22,8 +22,11 @@ def align(
     distractor: int | None = None,
     good: tuple[int, ...] = (),
     bad: tuple[int, ...] = (),
+    most: int | None = None,
 ) -> Example:
     """Tokenise both prompts, check that they align, and cut after the last predicting position.
+
+    Of a longer answer only the first `most` tokens are predicted.
 
     Raises DataError if the answer is empty or comes first, is the distractor itself, or the two
     prompts differ in length.
@@ -37,6 +40,7 @@ def align(
             f"nothing comes before the answer {clean.text[: clean.stop]!r}; "
             "a prediction needs at least one token before it (bos=True would put one there)"
         )
+    last = last if most is None else min(last, first + most)
     # The answer's own tokens but the last are part of the input.
     if first != other.first or other.last < last - 1:
         raise DataError(_unequal(encoder, Located(ids, first, last), other))

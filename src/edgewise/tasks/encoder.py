@@ -87,6 +87,10 @@ class Encoder:
         """All tokens of a text, BOS included if this encoder puts one."""
         return self.locate(Marked(text, len(text), len(text))).ids
 
+    def counts(self, texts: list[str]) -> list[int]:
+        """How many tokens each text has, BOS aside."""
+        return [len(ids) for ids in self.tokenizer(texts, add_special_tokens=False).input_ids]
+
     def locate(self, marked: Marked) -> Located:
         """Token ids of the whole text and which of them are the answer's.
 
