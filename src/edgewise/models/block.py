@@ -106,7 +106,7 @@ class Block:
             return [weight.unflatten(0, (-1, self.head_dim)) for weight in weights]
         return list(self.split_rows(weights[0]))
 
-    def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "R C D"]:
+    def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
         """Projections of the `live` readers of this block (None: all) with the norm's gain folded in."""
         weights = self._weights()
         if live is not None:
@@ -143,11 +143,11 @@ class Block:
 
     def project(
         self,
-        p: Float[Tensor, "R N C"],
-        mean: Float[Tensor, "R N"],
-        square: Float[Tensor, "R N"],
+        p: Float[Tensor, "r N C"],
+        mean: Float[Tensor, "r N"],
+        square: Float[Tensor, "r N"],
         live: Bool[Tensor, " R"] | None = None,
-    ) -> Float[Tensor, "R N C"]:
+    ) -> Float[Tensor, "r N C"]:
         """Queries, keys and values from a read's projections and moments."""
         norm, offsets, out = self.attention_norm, self.offsets, p
         if live is not None:
