@@ -1,0 +1,440 @@
+"""The masked forward pass and its gradient, against the oracle, finite differences and itself."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import oracle
+import proofs
+import tiny
+from edgewise import ablation, stream, wiring
+from edgewise.circuit import Circuit
+from edgewise.errors import ConfigError, DataError, GraphError
+from edgewise.graph import Graph
+from edgewise.models.model import Model, build
+from edgewise.ops import read
+from edgewise.plan import plan
+from edgewise.scores import EdgeScores
+from unchecked import unchecked
+
+PADDINGS = ("none", "right", "left")
+KINDS = ("interchange", "mean", "zero")
+
+
+def embeddings_of(name: str) -> tuple[str, ...]:
+    return ("joint", "split", "free") if name.startswith("gpt2") else ("joint", "free")
+
+
+CASES = [(name, e) for name in tiny.MODELS for e in embeddings_of(name)]
+FLOAT64 = [case for case in CASES if case[0] not in tiny.FLOAT32_ONLY]
+each_model = pytest.mark.parametrize("name", tiny.MODELS)
+each_case = pytest.mark.parametrize(("name", "embeddings"), CASES)
+each_padding = pytest.mark.parametrize("padding", PADDINGS)
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def full_mask(model: Model) -> Tensor:
+    return torch.from_numpy(model.graph.causal.copy()).to(model.dtype)
+
+
+def sparse_mask(model: Model, density: float, seed: int) -> Tensor:
+    """Random fractions on a few edges; most parts are dead. A free input stays read by all."""
+    z = tiny.random_mask(model, seed)
+    kept = torch.rand(z.shape, generator=torch.Generator().manual_seed(seed)) < density
+    return torch.where(kept | torch.from_numpy(model.graph.causal & ~model.graph.valid), z, 0.0)
+
+
+# The whole model and the whole corrupted run
+
+
+@each_model
+@each_padding
+def test_the_oracle_takes_the_model_apart(name: str, padding: str) -> None:
+    assert proofs.decomposition(tiny.model(name), tiny.prompts(padding)) < 5e-6
+
+
+@each_case
+@each_padding
+def test_all_ones_are_the_model(name: str, embeddings: str, padding: str) -> None:
+    model = tiny.model(name, embeddings)
+    for kind in KINDS:
+        assert proofs.identity(model, tiny.prompts(padding), kind) < 1e-5
+
+
+@pytest.mark.parametrize(("name", "embeddings"), [case for case in CASES if case[1] != "free"])
+@each_padding
+def test_all_zeros_are_the_corrupted_run(name: str, embeddings: str, padding: str) -> None:
+    assert proofs.annihilation(tiny.model(name, embeddings), tiny.prompts(padding)) < 1e-5
+
+
+@each_case
+def test_writes_add_up_to_the_stream_at_every_reader(name: str, embeddings: str) -> None:
+    model, given = tiny.model(name, embeddings), tiny.prompts("right")
+    graph = model.graph
+    outer = model.outer(given.clean, given.mask)
+    final: list[Tensor] = []
+    writes = list(outer.embeddings)
+    for block, state in zip(model.blocks, ablation.plain(model, outer, final), strict=True):
+        each = torch.einsum("nhc,hcd->nhd", state.heads, block.out_weight)
+        if block.out_bias is not None:
+            each = each + (torch.ones(len(each)) * state.scale)[:, None, None] * block.out_bias
+        writes += [*each.unbind(1), state.mlp]
+    streams = oracle.streams(tiny.setting(model), given.clean, given.mask)
+    for reader in range(graph.n_readers):
+        total = sum(writes[w] for w in range(graph.n_writers) if graph.causal[reader, w])
+        assert tiny.relative(total, streams[reader][given.kept]) < 5e-6, graph.readers[reader]
+    assert tiny.relative(final[0], streams[-1][given.kept]) < 5e-6
+
+
+@each_model
+def test_each_reader_has_its_own_rows(name: str) -> None:
+    proofs.check_layout(tiny.model(name), tiny.prompts())
+
+
+def test_rows_that_change_places_are_noticed() -> None:
+    """The identity holds however the rows of a fused projection are named: only this tells."""
+    family, make = tiny.MODELS["parallel"]
+    model = build(make(), None, "wrong", replace(family, layout="concat"), "joint")
+    assert proofs.identity(model, tiny.prompts()) < 1e-5
+    with pytest.raises(AssertionError, match="layer 0, q 1 changes other heads"):
+        proofs.check_layout(model, tiny.prompts())
+
+
+# Fractional masks
+
+
+@pytest.mark.parametrize(
+    ("name", "embeddings", "kind", "padding"),
+    [
+        (*case, kind, padding)
+        for i, (case, kind) in enumerate(product(FLOAT64, KINDS))
+        for padding in [PADDINGS[(i + i // 3) % 3]]
+        # transformers' eager softmax is in float32, where float64's lowest number is -inf
+        if padding != "left" or case[0] not in ("llama-gqa-eager", "post-norm")
+    ],
+)
+def test_values_and_gradients_are_the_oracle_s(
+    name: str, embeddings: str, kind: str, padding: str
+) -> None:
+    """In float64, where only some of the models' own norms and attention round to float32."""
+    model = tiny.model(name, embeddings, torch.float64)
+    mask = tiny.random_mask(model)
+    value, gradient = proofs.value_and_gradient(model, mask, tiny.prompts(padding), kind)
+    exact = name in tiny.EXACT
+    assert value < (1e-12 if exact else 2e-6)
+    assert gradient < (1e-10 if exact else 1e-3)
+
+
+@each_model
+@each_kind
+def test_values_and_gradients_in_float32(name: str, kind: str) -> None:
+    model = tiny.model(name)
+    mask = tiny.random_mask(model, seed=5)
+    value, gradient = proofs.value_and_gradient(model, mask, tiny.prompts("left"), kind)
+    assert value < 1e-5
+    assert gradient < 1e-3
+
+
+@pytest.mark.parametrize("name", ["gpt2", "post-norm"])
+def test_means_over_positions(name: str) -> None:
+    model = tiny.model(name)
+    errors = proofs.value_and_gradient(
+        model, tiny.random_mask(model), tiny.prompts("right"), "mean", per_position=False
+    )
+    assert max(errors) < 1e-4
+
+
+@each_kind
+def test_gradients_by_finite_differences(kind: str) -> None:
+    """Central differences of 40 edges in float64, whose error is of order step^2."""
+    model, given = tiny.model("gpt2", "split", torch.float64), tiny.prompts("right")
+    generator = torch.Generator().manual_seed(3)
+    mask = tiny.random_mask(model).clamp(0.05, 0.95) * full_mask(model)
+
+    def loss(mask: Tensor) -> Tensor:
+        run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+        logits = tiny.engine_logits(model, mask, given, run)
+        return logits.log_softmax(-1)[:, 7].sum()
+
+    z = mask.clone().requires_grad_()
+    loss(z).backward()
+    edges = model.graph.valid.nonzero()
+    for e in torch.randperm(model.graph.n_edges, generator=generator)[:40].tolist():
+        step = torch.zeros_like(mask)
+        step[edges[0][e], edges[1][e]] = 1e-5
+        difference = (loss(mask + step) - loss(mask - step)) / 2e-5
+        slope = z.grad[edges[0][e], edges[1][e]]
+        torch.testing.assert_close(slope, difference, rtol=1e-6, atol=1e-7)
+
+
+def test_a_score_is_the_first_order_effect_of_removing_its_edge() -> None:
+    """-dL/dz at z = 1, as EAP uses it, and the exact effect that it approximates."""
+    model, given = tiny.model("gpt2", dtype=torch.float64), tiny.prompts()
+    graph, setting = model.graph, tiny.setting(model)
+    ones = full_mask(model)
+    run, corrupted = tiny.ablated(model, "interchange", given)
+    z = ones.clone().requires_grad_()
+    tiny.engine_logits(model, z, given, run)[-1, 7].backward()
+    for e in range(0, graph.n_edges, 5):
+        reader, writer = graph.reader_of[e], graph.writer_of[e]
+
+        def without(
+            share: float, reader: int = int(reader), writer: int = int(writer)
+        ) -> tuple[Tensor, Tensor]:
+            mask = ones.clone()
+            mask[reader, writer] -= share
+            run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+            theirs = oracle.run(setting, mask, given.clean, corrupted)
+            return tiny.engine_logits(model, mask, given, run), theirs.logits[given.kept]
+
+        ours, theirs = without(1.0)
+        assert tiny.relative(ours, theirs) < 1e-12, graph.name(e)
+        slope = (without(-1e-5)[1][-1, 7] - without(1e-5)[1][-1, 7]) / 2e-5
+        torch.testing.assert_close(z.grad[reader, writer], slope, rtol=1e-6, atol=1e-8)
+
+
+# What is left out because it is dead
+
+
+@each_case
+@pytest.mark.parametrize("density", [0.0, 0.03, 0.12, 0.4])
+def test_leaving_out_dead_parts_changes_no_value(
+    name: str, embeddings: str, density: float
+) -> None:
+    model = tiny.model(name, embeddings)
+    for seed, (kind, padding) in enumerate(zip(KINDS, PADDINGS, strict=True)):
+        mask = sparse_mask(model, density, seed)
+        given = tiny.prompts(padding)
+        assert proofs.value(model, mask, given, kind, live=True) < 1e-5
+
+
+@each_model
+@each_kind
+def test_gradients_of_live_edges_stay_exact(name: str, kind: str) -> None:
+    model, given = tiny.model(name), tiny.prompts("right")
+    for seed, density in enumerate([0.05, 0.1, 0.2, 0.4]):
+        mask = sparse_mask(model, density, seed)
+        found = []
+        for live in (True, False):
+            z = mask.clone().requires_grad_()
+            run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+            logits = tiny.engine_logits(model, z, given, run, live=live)
+            logits.log_softmax(-1)[:, 7].sum().backward()
+            found.append(z.grad)
+        part, whole = found
+        computed = live_entries(model, mask, kind)
+        assert tiny.relative(part[computed], whole[computed]) < 1e-5 if computed.any() else True
+        assert not part[~computed].any()
+        kept = (mask != 0).numpy()[model.graph.valid]
+        alive = torch.from_numpy(model.graph.dense(wiring.alive(model.graph, kept), 0.0))
+        assert computed[alive].all()
+
+
+def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:
+    """Entries of the mask between live readers and live writers."""
+    graph = model.graph
+    open_ = (mask != 0).numpy() & graph.causal
+    work = plan(graph, open_, from_inputs=kind == "interchange", coupled=model.coupled)
+    readers = np.zeros(graph.n_readers, bool)
+    readers[graph.logits_reader] = True
+    for layer, todo in enumerate(work.layers):
+        readers[graph.attention_readers(layer).start + todo.readers] = True
+        readers[graph.mlp_reader(layer)] = todo.mlp
+    return torch.from_numpy(readers[:, None] & work.live & graph.causal)
+
+
+# Padding, chosen positions, entries that are no edges
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-gqa", "post-norm", "parallel"])
+@pytest.mark.parametrize("padding", ["left", "right"])
+def test_padding_changes_nothing(name: str, padding: str) -> None:
+    """Neither what stands at pads nor what a prompt is batched with; positions are columns."""
+    model, given = tiny.model(name), tiny.prompts(padding)
+    mask = tiny.random_mask(model)
+
+    def logits(clean: Tensor, corrupted: Tensor, kept: Tensor) -> Tensor:
+        return stream.run(model, clean, mask, counterfactual_ids=corrupted, attention_mask=kept)
+
+    batch = logits(given.clean, given.corrupted, given.mask)
+    assert not batch[~given.mask].any()
+    other = [torch.where(given.mask, ids, 9) for ids in (given.clean, given.corrupted)]
+    assert torch.equal(logits(*other, given.mask), batch)
+    for b, kept in enumerate(given.mask):
+        alone = logits(given.clean[b : b + 1], given.corrupted[b : b + 1], given.mask[b : b + 1])
+        assert tiny.relative(alone[0, kept], batch[b, kept]) < 1e-5
+        if padding == "right":
+            n = int(kept.sum())
+            cut = (given.clean[b : b + 1, :n], given.corrupted[b : b + 1, :n])
+            short = stream.run(model, cut[0], mask, counterfactual_ids=cut[1])
+            assert tiny.relative(short[0], batch[b, :n]) < 1e-5
+
+
+@pytest.mark.parametrize("live", [False, True])
+@each_padding
+def test_reading_at_chosen_positions(padding: str, live: bool) -> None:
+    """In any order, and the same position twice."""
+    model, given = tiny.model("gpt2", dtype=torch.float64), tiny.prompts(padding)
+    mask = sparse_mask(model, 0.3, 4)
+    tokens = model.outer(given.clean, given.mask).tokens
+    rows, cols = torch.tensor([2, 0, 1, 0]), torch.tensor([2, 4, 2, 4])
+    index = tokens.index(rows, cols)
+    weight = torch.randn(4, tiny.VOCABULARY, generator=torch.Generator().manual_seed(0)).double()
+    found = []
+    for at in (index, None):
+        z = mask.clone().requires_grad_()
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        logits = tiny.engine_logits(model, z, given, run, at, live)
+        logits = logits if at is not None else tokens.unpack(logits)[rows, cols]
+        (logits * weight).sum().backward()
+        found.append((logits.detach(), z.grad))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-10, atol=1e-10)
+
+
+def test_entries_that_are_no_edges_count_for_nothing() -> None:
+    model, given = tiny.model("llama-gqa"), tiny.prompts()
+    mask = sparse_mask(model, 0.2, 1)
+    noisy = torch.where(torch.from_numpy(model.graph.causal.copy()), mask, 3.0)
+    for live in (False, True):
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        expected = tiny.engine_logits(model, mask, given, run, live=live)
+        z = noisy.clone().requires_grad_()
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        logits = tiny.engine_logits(model, z, given, run, live=live)
+        assert torch.equal(logits, expected)
+        logits.sum().backward()
+        assert not z.grad[torch.from_numpy(~model.graph.causal)].any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (4, 1)])
+@pytest.mark.parametrize("name", ["gpt2-one-head", "llama-gqa", "post-norm"])
+def test_one_token_and_one_prompt(name: str, shape: tuple[int, int]) -> None:
+    model = tiny.model(name)
+    given = tiny.prompts(shape=shape)
+    mask = tiny.random_mask(model)
+    assert max(proofs.value_and_gradient(model, mask, given, "interchange")) < 1e-4
+
+
+def test_slices_of_any_size_and_memory_full_of_nan(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, given = tiny.model("llama-gqa"), tiny.prompts("right")
+    mask = sparse_mask(model, 0.3, 2)
+
+    def found() -> tuple[Tensor, Tensor]:
+        z = mask.clone().requires_grad_()
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        logits = tiny.engine_logits(model, z, given, run, live=True)
+        logits.log_softmax(-1)[:, 7].sum().backward()
+        return logits.detach(), z.grad
+
+    expected = found()
+    torch.use_deterministic_algorithms(True)  # which fills new memory with NaN
+    try:
+        assert torch.empty(3).isnan().all()
+        for size in (1, 1500, 4 << 20):
+            monkeypatch.setattr(read, "SLICE_BYTES", size)
+            for ours, theirs in zip(found(), expected, strict=True):
+                assert tiny.relative(ours, theirs) < 1e-5
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@each_model
+def test_bfloat16_within_its_rounding(name: str) -> None:
+    """As close to the float32 result of the same weights as a few roundings to 8 bits allow."""
+    given = tiny.prompts("right")
+    half = tiny.model(name, dtype=torch.bfloat16)
+    family, make = tiny.MODELS[name]
+    rounded = make().to(torch.bfloat16).to(torch.float32)
+    whole = build(rounded, None, name, family, "joint")
+    mask = tiny.random_mask(whole)
+    results = []
+    for model in (half, whole):
+        z = mask.clone().requires_grad_()
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        logits = tiny.engine_logits(model, z, given, run)
+        logits.float().log_softmax(-1)[:, 7].sum().backward()
+        assert z.grad.dtype == torch.float32
+        results.append((logits.detach().float(), z.grad))
+    own = tiny.relative(
+        oracle.forward(half.hf, given.clean, given.mask)[given.kept].float(),
+        oracle.forward(rounded, given.clean, given.mask)[given.kept],
+    )
+    assert tiny.relative(results[0][0], results[1][0]) < max(0.02, 3 * own)
+    cosine = torch.cosine_similarity(results[0][1].flatten(), results[1][1].flatten(), 0)
+    assert cosine > 0.99
+
+
+# run
+
+
+def test_run_takes_any_form_of_mask() -> None:
+    for embeddings in ("joint", "free"):
+        model, given = tiny.model("gpt2", embeddings), tiny.prompts()
+        graph = model.graph
+        circuit = Circuit.random(graph, graph.n_edges // 2, seed=0)
+        values = circuit.kept.astype(np.float32)
+        forms = [
+            circuit,
+            EdgeScores(graph, values),
+            torch.from_numpy(values),
+            torch.from_numpy(graph.dense(values)),
+        ]
+        logits = [
+            stream.run(model, given.clean, form, counterfactual_ids=given.corrupted)
+            for form in forms
+        ]
+        assert all(torch.equal(logits[0], other) for other in logits[1:])
+        assert logits[0].shape == (*given.clean.shape, tiny.VOCABULARY)
+        own = oracle.forward(model.hf, given.clean, None)
+        for everything in (None, Circuit.full(graph)):
+            found = stream.run(model, given.clean, everything, counterfactual_ids=given.corrupted)
+            assert tiny.relative(found, own) < 1e-5
+
+
+def test_dense_mask_is_the_graph_s() -> None:
+    for embeddings in ("joint", "split", "free"):
+        graph = Graph(2, 4, 2, embeddings=embeddings)
+        values = torch.rand(graph.n_edges, dtype=torch.float64).requires_grad_()
+        matrix = stream.dense_mask(graph, values)
+        np.testing.assert_array_equal(matrix.detach(), graph.dense(values.detach().numpy()))
+        matrix.sum().backward()
+        assert (values.grad == 1).all()
+
+
+def test_run_leaves_no_graph_behind() -> None:
+    model, given = tiny.model("gpt2"), tiny.prompts()
+    mask = tiny.random_mask(model).requires_grad_()
+    logits = stream.run(model, given.clean, mask, counterfactual_ids=given.corrupted)
+    assert not logits.requires_grad
+
+
+def test_what_run_refuses() -> None:
+    model, given = tiny.model("gpt2"), tiny.prompts("right")
+    other = Graph(3, 3, 3)
+    ids, pair = given.clean, {"counterfactual_ids": given.corrupted}
+    for circuit in (Circuit.full(other), EdgeScores(other, np.ones(other.n_edges, np.float32))):
+        with pytest.raises(GraphError, match="the circuit is of Graph"):
+            stream.run(model, ids, circuit, **pair)
+    for shape in ((4,), (2, 3)):
+        with pytest.raises(GraphError, match=r"a mask has shape \(\d+,\) or \(\d+, \d+\), not"):
+            stream.run(model, ids, torch.ones(shape), **pair)
+    outer = model.outer(ids)
+    zero = ablation.zero(model, outer)
+    with pytest.raises(GraphError, match=r"a mask of this model is \(readers, writers\)"):
+        stream.masked_read(model, torch.ones(2, 2), outer, zero)
+    with unchecked():
+        with pytest.raises(DataError, match=r"counterfactual_ids has shape \(3, 4\), input_ids"):
+            stream.run(model, ids, counterfactual_ids=given.corrupted[:, :4])
+        with pytest.raises(DataError, match="attention_mask has shape"):
+            stream.run(model, ids, **pair, attention_mask=given.mask[:2])
+        with pytest.raises(DataError, match=r"input_ids must be \(B, T\), not \(5,\)"):
+            stream.run(model, ids[0], counterfactual_ids=given.corrupted[0])
+    with pytest.raises(ConfigError, match="needs counterfactual_ids"):
+        stream.run(model, ids)
+    with pytest.raises(ConfigError, match="needs reference means"):
+        stream.run(model, ids, ablation="mean")
