@@ -1,0 +1,158 @@
+"""The ablated run: against hooks on the model, and independent of how things are batched."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import oracle
+import tiny
+from edgewise import ablation
+from edgewise.ablation import AblatedRun, Means
+from edgewise.errors import ConfigError, DataError
+from edgewise.models.model import Model
+from unchecked import unchecked
+
+each_model = pytest.mark.parametrize("name", ["gpt2", "llama-mqa", "parallel", "post-norm"])
+
+
+def streams_of(run: AblatedRun, model: Model) -> list[Tensor]:
+    """The run's stream at every reader, in order."""
+    graph = model.graph
+    found = []
+    for state in run.layers:
+        found += [state.base_attention] * (graph.n_heads + 2 * graph.n_kv_heads)
+        found.append(state.base_mlp)
+    return [*found, *run.final]
+
+
+def heads_of(model: Model, run: AblatedRun) -> list[Tensor]:
+    """What each head of each block wrote, in writer order."""
+    found = []
+    for block, state in zip(model.blocks, run.layers, strict=True):
+        each = torch.einsum("nhc,hcd->nhd", state.heads, block.out_weight)
+        if block.out_bias is not None:
+            scale = state.scale * torch.ones(each.shape[0])
+            each = each + scale[:, None, None] * block.out_bias
+        found += [*each.unbind(1), state.mlp]
+    return found
+
+
+@each_model
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("kind", ["interchange", "mean", "zero"])
+def test_streams_and_writes_are_the_oracle_s(name: str, padding: str, kind: str) -> None:
+    model, given = tiny.model(name), tiny.prompts(padding)
+    run, expected = tiny.ablated(model, kind, given)
+    for ours, theirs in zip(streams_of(run, model), expected.reads, strict=True):
+        assert tiny.relative(ours, theirs[given.kept]) < 5e-6
+    run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+    writes = [*run.embeddings, *heads_of(model, run)]
+    for ours, theirs in zip(writes, expected.writes, strict=True):
+        assert tiny.relative(ours, theirs[given.kept]) < 1e-5
+
+
+@each_model
+def test_queries_are_what_the_model_computes_on_the_ablated_stream(name: str) -> None:
+    model, given = tiny.model(name), tiny.prompts("right")
+    for kind in ("interchange", "mean", "zero"):
+        run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+        for block, state in zip(model.blocks, run.layers, strict=True):
+            assert tiny.relative(state.qkv, block.qkv(state.base_attention)) < 1e-6
+
+
+# Means
+
+
+@each_model
+@pytest.mark.parametrize("per_position", [True, False])
+def test_means_do_not_depend_on_batches(name: str, per_position: bool) -> None:
+    model, given = tiny.model(name), tiny.prompts("right", (6, 6))
+
+    def means(*sizes: int) -> list[Tensor]:
+        cuts = zip(given.clean.split(sizes), given.mask.split(sizes), strict=True)
+        return flat(ablation.means(model, cuts, per_position))
+
+    whole = means(6)
+    for sizes in ((1, 5), (2, 2, 2), (1,) * 6):
+        for ours, theirs in zip(means(*sizes), whole, strict=True):
+            assert tiny.relative(ours, theirs) < 1e-6
+    positions = 6 if per_position else 1
+    assert all(t.shape[0] == positions for t in whole)
+
+
+def flat(means: Means) -> list[Tensor]:
+    scales = [s for s in means.scales if not isinstance(s, float)]
+    return [*means.embeddings, *means.heads, *means.mlps, *scales]
+
+
+def test_means_worked_out_with_hooks() -> None:
+    """Of one head's outputs and one MLP's, token by token."""
+    model = tiny.model("gpt2")
+    block = model.blocks[1].module
+    heads: list[Tensor] = []
+    mlps: list[Tensor] = []
+    handles = [
+        block.attn.c_proj.register_forward_pre_hook(lambda _, args: heads.append(args[0])),
+        block.mlp.register_forward_hook(lambda _, __, output: mlps.append(output)),
+    ]
+    for given in tiny.REFERENCE:
+        oracle.forward(model.hf, given.clean, given.mask)
+    for handle in handles:
+        handle.remove()
+    kept = torch.cat([given.kept for given in tiny.REFERENCE])
+    for per_position in (True, False):
+        means = tiny.reference(model, per_position)
+        for found, expected in ((means.heads[1].flatten(1), heads), (means.mlps[1], mlps)):
+            values, weight = torch.cat(expected), kept[..., None]
+            over = 0 if per_position else (0, 1)
+            average = (values * weight).sum(over) / weight.sum(over)
+            assert tiny.relative(found, average.view(found.shape)) < 1e-6
+
+
+def test_a_reference_of_one_token_is_the_same_at_every_position() -> None:
+    """What a prompt of one token wrote, wherever it is put."""
+    model, given = tiny.model("gpt2"), tiny.prompts()
+    means = ablation.means(model, [(given.clean[:1, :1], None)], per_position=False)
+    run = ablation.mean(model, model.outer(given.clean), means)
+    assert torch.equal(run.embeddings[0], means.embeddings[0].expand(15, -1))
+
+
+def test_a_reference_may_be_longer_than_the_prompts() -> None:
+    model, given = tiny.model("gpt2"), tiny.prompts(shape=(2, 3))
+    long = tiny.reference(model)
+    short = Means(*(cut(part, 3) for part in (long.embeddings, long.heads, long.scales, long.mlps)))
+    runs = [
+        ablation.mean(model, model.outer(given.clean), reference) for reference in (long, short)
+    ]
+    ours, theirs = (streams_of(run, model) for run in runs)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def cut(parts: tuple, n: int) -> tuple:
+    return tuple(part if isinstance(part, float) else part[:n] for part in parts)
+
+
+# Errors
+
+
+def test_prompts_longer_than_the_reference() -> None:
+    model = tiny.model("gpt2")
+    given = tiny.prompts(shape=(2, 7))
+    with pytest.raises(DataError, match="reference prompts have 5 positions, these 7"):
+        ablation.mean(model, model.outer(given.clean), tiny.reference(model))
+
+
+def test_an_empty_reference() -> None:
+    with pytest.raises(DataError, match="at least one reference prompt"):
+        ablation.means(tiny.model("gpt2"), [])
+
+
+def test_what_a_kind_needs() -> None:
+    model, given = tiny.model("gpt2"), tiny.prompts()
+    outer = model.outer(given.clean)
+    with pytest.raises(ConfigError, match="needs counterfactual_ids"):
+        ablation.ablated(model, outer, "interchange", None, None, None)
+    with pytest.raises(ConfigError, match="needs reference means"):
+        ablation.ablated(model, outer, "mean", None, None, None)
+    with unchecked(), pytest.raises(ConfigError, match="'interchange', 'mean' or 'zero', not 'me'"):
+        ablation.ablated(model, outer, "me", None, None, None)
