@@ -3,7 +3,7 @@
     x_r = x~_r + sum_{w<r} z_rw (x_w - x~_w)                                      (1)
 
 Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the blocks in
-lockstep and one buffer holds the differences of all writers, token by token (N x W x D). Each reader mixes
+lockstep and one buffer holds the differences of all writers (W x N x D). Each reader mixes
 its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are the model's
 own, and what they write, less what they wrote in the ablated run, is the next column.
 
@@ -120,36 +120,36 @@ def _forward(
     model, work = job.model, job.plan
     cuts = _Cuts(work, mask, model.dtype)
     first = job.outer.embeddings[0]
-    delta = first.new_empty(job.outer.tokens.count, work.n_live, first.shape[1])
+    delta = first.new_empty(work.n_live, *first.shape)
     for writer, (clean, other) in enumerate(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            delta[:, work.before(writer)] = clean - other
+            delta[work.before(writer)] = clean - other
     layers = zip(model.blocks, work.layers, job.outer.calls, job.run.layers, strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
         p = mean = square = x_mlp = None
         cut = cuts.attention(number)
         if len(todo.heads):
-            seen = delta[:, : cut.writers]
+            seen = delta[: cut.writers]
             weight = block.folded(_rows(todo.readers, block))
             centred = block.attention_norm is not None and block.attention_norm.centred
             p, mean, square = read(state.base_attention, seen, cut.mask, weight, centred)
             u, s = _heads(block, todo, call, job.outer.tokens, state, p, mean, square)
-            columns = delta[:, cut.writers : cut.writers + len(todo.heads)]
-            torch.bmm(u.transpose(0, 1), _out_weight(block, todo), out=columns.transpose(0, 1))
+            writes = delta[cut.writers : cut.writers + len(todo.heads)]
+            torch.bmm(u, _out_weight(block, todo), out=writes)
             if s is not None:
-                columns += s[:, None, None] * block.out_bias
+                writes += s[:, None] * block.out_bias
         if todo.mlp:
             cut = cuts.mlp(number)
-            x_mlp = mix(state.base_mlp, delta[:, : cut.writers], cut.mask)[:, 0]
-            column = work.before(model.graph.mlp_writer(number))
-            delta[:, column] = block.mlp_write(x_mlp) - state.mlp
+            x_mlp = mix(state.base_mlp, delta[: cut.writers], cut.mask)[0]
+            slot = work.before(model.graph.mlp_writer(number))
+            torch.sub(block.mlp_write(x_mlp), state.mlp, out=delta[slot])
         if tapes is not None:
             tapes.append(_Tape(state, p, mean, square, x_mlp))
     (final,) = job.run.final
     pick = slice(None) if job.index is None else job.index
-    return mix(final[pick], delta[pick], cuts.logits().mask)[:, 0], delta
+    return mix(final[pick], delta[:, pick], cuts.logits().mask)[0], delta
 
 
 def _backward(
@@ -162,41 +162,39 @@ def _backward(
 
     cut = cuts.logits()
     if job.index is None:
-        cut.scatter(dmask, mix_backward(dx[:, None], delta, cut.mask, ddelta))
+        cut.scatter(dmask, mix_backward(dx[None], delta, cut.mask, ddelta))
     else:
-        read_at = delta[job.index]
+        read_at = delta[:, job.index]
         part = torch.zeros_like(read_at)
-        cut.scatter(dmask, mix_backward(dx[:, None], read_at, cut.mask, part))
-        ddelta.index_add_(0, job.index, part)
+        cut.scatter(dmask, mix_backward(dx[None], read_at, cut.mask, part))
+        ddelta.index_add_(1, job.index, part)
 
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
         if todo.mlp:
-            column = work.before(graph.mlp_writer(number))
+            slot = work.before(graph.mlp_writer(number))
             x = tape.x_mlp.detach().requires_grad_()
             with torch.enable_grad():
                 write = block.mlp_write(x)
-            (dx_mlp,) = torch.autograd.grad(write, x, ddelta[:, column])
+            (dx_mlp,) = torch.autograd.grad(write, x, ddelta[slot])
             cut = cuts.mlp(number)
             seen = slice(0, cut.writers)
-            partial = mix_backward(dx_mlp[:, None], delta[:, seen], cut.mask, ddelta[:, seen])
+            partial = mix_backward(dx_mlp[None], delta[seen], cut.mask, ddelta[seen])
             cut.scatter(dmask, partial)
         if len(todo.heads):
             cut = cuts.attention(number)
-            columns = slice(cut.writers, cut.writers + len(todo.heads))
-            dp, dmean, dsquare = _heads_backward(
-                block, todo, job.outer, number, tape, ddelta[:, columns]
-            )
+            own = slice(cut.writers, cut.writers + len(todo.heads))
+            dp, dmean, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
             partial = read_backward(
                 tape.state.base_attention,
-                delta[:, : cut.writers],
+                delta[: cut.writers],
                 cut.mask,
                 block.folded(_rows(todo.readers, block)),
                 tape.mean,
                 dp,
                 dmean,
                 dsquare,
-                ddelta[:, : cut.writers],
+                ddelta[: cut.writers],
             )
             cut.scatter(dmask, partial)
     return dmask
@@ -211,7 +209,7 @@ def _heads(
     p: Float[Tensor, "r N C"],
     mean: Float[Tensor, "r N"],
     square: Float[Tensor, "r N"],
-) -> tuple[Float[Tensor, "N h C"], Float[Tensor, " N"] | None]:
+) -> tuple[Float[Tensor, "h N C"], Float[Tensor, " N"] | None]:
     """Differences of the live heads' outputs before W_O, and of the scale of their bias if it has one."""
     live = _rows(todo.readers, block)
     qkv = block.project(p, mean, square, live)
@@ -221,13 +219,13 @@ def _heads(
     r = block.post_scale(o)
     if r is not None:
         o = o * r[:, None, None]
-    u = o - state.heads
+    u = (o - state.heads).transpose(0, 1)
     if len(todo.heads) < block.n_heads:
-        u = u[:, torch.from_numpy(todo.heads).to(u.device)]
+        u = u[torch.from_numpy(todo.heads).to(u.device)]
     if block.out_bias is None or (r is None and state.scale == 1.0):
         return u, None
     scale = 1.0 if r is None else r
-    return u, (scale - state.scale) * u.new_ones(u.shape[0])
+    return u, (scale - state.scale) * o.new_ones(o.shape[0])
 
 
 def _heads_backward(
@@ -236,16 +234,16 @@ def _heads_backward(
     outer: Outer,
     number: int,
     tape: _Tape,
-    dwrites: Float[Tensor, "N h D"],
+    dwrites: Float[Tensor, "h N D"],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of a block's projections and moments from those of what its heads wrote."""
     inputs = [t.detach().requires_grad_() for t in (tape.p, tape.mean, tape.square)]
     with torch.enable_grad():
         u, s = _heads(block, todo, outer.calls[number], outer.tokens, tape.state, *inputs)
     weight = _out_weight(block, todo).transpose(1, 2)
-    outputs, grads = [u], [torch.bmm(dwrites.transpose(0, 1), weight).transpose(0, 1)]
+    outputs, grads = [u], [torch.bmm(dwrites, weight)]
     if s is not None and s.requires_grad:
-        outputs, grads = [u, s], [*grads, dwrites.sum(1) @ block.out_bias]
+        outputs, grads = [u, s], [*grads, dwrites.sum(0) @ block.out_bias]
     found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
     dp, dmean, dsquare = (
         torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)

@@ -33,30 +33,28 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def mix(
-    base: Float[Tensor, "N D"], delta: Float[Tensor, "N W D"], mask: Float[Tensor, "R W"]
-) -> Float[Tensor, "N R D"]:
+    base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"], mask: Float[Tensor, "R W"]
+) -> Float[Tensor, "R N D"]:
     """Equation (1) for every reader: reads before any norm."""
-    n, width = base.shape
-    start = base[:, None].expand(n, mask.shape[0], width)
-    return torch.baddbmm(start, mask.expand(n, *mask.shape), delta)
+    mixed = torch.addmm(base.reshape(1, -1), mask, delta.flatten(1))
+    return mixed.unflatten(1, base.shape)
 
 
 def mix_backward(
-    dx: Float[Tensor, "N R D"],
-    delta: Float[Tensor, "N W D"],
+    dx: Float[Tensor, "R N D"],
+    delta: Float[Tensor, "W N D"],
     mask: Float[Tensor, "R W"],
-    ddelta: Float[Tensor, "N W D"],
+    ddelta: Float[Tensor, "W N D"],
 ) -> Float[Tensor, "R W"]:
-    """Add the gradient of the writers to `ddelta` in place; return the mask's, accumulated in float32."""
-    n = dx.shape[0]
-    dmask = torch.bmm(dx, delta.transpose(1, 2)).sum(0, dtype=accumulator(dx.dtype))
-    ddelta.baddbmm_(mask.t().expand(n, mask.shape[1], mask.shape[0]), dx)
-    return dmask
+    """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32."""
+    wide = dx.flatten(1)
+    ddelta.flatten(1).addmm_(mask.t(), wide)
+    return (wide @ delta.flatten(1).t()).to(accumulator(dx.dtype))
 
 
 def read(
     base: Float[Tensor, "N D"],
-    delta: Float[Tensor, "N W D"],
+    delta: Float[Tensor, "W N D"],
     mask: Float[Tensor, "R W"],
     weight: Float[Tensor, "R C D"],
     centred: bool,
@@ -67,47 +65,47 @@ def read(
     mean = base.new_zeros(readers, n, dtype=accumulator(base.dtype))
     square = torch.empty_like(mean)
     for part in _slices(base, readers):
-        x = mix(base[part], delta[part], mask)
-        torch.bmm(x.transpose(0, 1), weight.transpose(1, 2), out=p[:, part])
+        x = mix(base[part], delta[:, part], mask)
+        p[:, part] = torch.bmm(x, weight.transpose(1, 2))
         if centred:
             spread, centre = torch.var_mean(x.to(mean.dtype), dim=-1, correction=0)
-            mean[:, part], square[:, part] = centre.t(), spread.t()
+            mean[:, part], square[:, part] = centre, spread
         else:
             norm = torch.linalg.vector_norm(x, dim=-1, dtype=mean.dtype)
-            square[:, part] = norm.t().square() / x.shape[-1]
+            square[:, part] = norm.square() / x.shape[-1]
     return p, mean, square
 
 
 def read_backward(
     base: Float[Tensor, "N D"],
-    delta: Float[Tensor, "N W D"],
+    delta: Float[Tensor, "W N D"],
     mask: Float[Tensor, "R W"],
     weight: Float[Tensor, "R C D"],
     mean: Float[Tensor, "R N"],
     dp: Float[Tensor, "R N C"],
     dmean: Float[Tensor, "R N"],
     dsquare: Float[Tensor, "R N"],
-    ddelta: Float[Tensor, "N W D"],
+    ddelta: Float[Tensor, "W N D"],
 ) -> Float[Tensor, "R W"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
-    `mean` is the shift of the forward pass: the reader's means under a LayerNorm, zeros under an RMSNorm.
+    `mean` is the forward pass's shift: the readers' means under a LayerNorm, zeros under an RMSNorm.
     """
     width = base.shape[1]
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(base.dtype))
     slope = (2.0 / width) * dsquare
-    offset = (dmean / width - slope * mean).to(base.dtype).t()[..., None]
-    slope = slope.to(base.dtype).t()[..., None]
+    offset = (dmean / width - slope * mean).to(base.dtype)[..., None]
+    slope = slope.to(base.dtype)[..., None]
     for part in _slices(base, mask.shape[0]):
-        dx = mix(base[part], delta[part], mask).mul_(slope[part]).add_(offset[part])
-        dx.transpose(0, 1).baddbmm_(dp[:, part], weight)
-        dmask += mix_backward(dx, delta[part], mask, ddelta[part])
+        dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part]).add_(offset[:, part])
+        dx.baddbmm_(dp[:, part], weight)
+        dmask += mix_backward(dx, delta[:, part], mask, ddelta[:, part])
     return dmask
 
 
 def read_reference(base, delta, mask, weight, centred):
     """What `read` computes, as written in the module's text."""
-    x = base[None] + torch.einsum("rw,nwd->rnd", mask, delta)
+    x = base[None] + torch.einsum("rw,wnd->rnd", mask, delta)
     mean = x.mean(-1) if centred else torch.zeros_like(x[..., 0])
     square = (x - mean[..., None]).square().mean(-1)
     return torch.einsum("rnd,rcd->rnc", x, weight), mean, square
