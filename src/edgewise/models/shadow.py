@@ -20,7 +20,7 @@ def shadow(module: nn.Module, **exchange: nn.Module) -> nn.Module:
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
     for name in list(vars(twin)):
-        if name.endswith("_hooks"):
+        if "_hooks" in name:  # also _forward_hooks_with_kwargs and its like
             setattr(twin, name, OrderedDict())
     for name, replacement in exchange.items():
         assert name in twin._modules, (type(module).__name__, name)
