@@ -1,0 +1,145 @@
+"""The masked read against its reference, outputs and every gradient, on awkward shapes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from edgewise.ops import read as ops
+
+# N tokens, W writers, R readers, C channels, D width
+SHAPES = {
+    "plain": (7, 5, 6, 4, 9),
+    "one token": (1, 5, 6, 4, 9),
+    "one writer": (7, 1, 6, 4, 9),
+    "one reader": (7, 5, 1, 4, 9),
+    "one channel": (7, 5, 6, 1, 9),
+    "width one": (7, 5, 6, 4, 1),
+    "no reader": (7, 5, 0, 4, 9),
+    "no writer": (7, 0, 6, 4, 9),
+    "all ones": (1, 1, 1, 1, 1),
+}
+each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+each_norm = pytest.mark.parametrize("centred", [True, False], ids=["layernorm", "rmsnorm"])
+
+
+@pytest.fixture(autouse=True)
+def memory_full_of_nan() -> Iterator[None]:
+    """Deterministic algorithms also fill new memory with NaN: reading it before writing shows."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(2).isnan().all()
+    assert torch.ones(1).new_empty(2).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=[1, 700, 4 << 20], ids=["by token", "by few", "at once"])
+def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes of a slice: less than one token's rows, a few tokens', all."""
+    monkeypatch.setattr(ops, "SLICE_BYTES", request.param)
+    return request.param
+
+
+@dataclass
+class Inputs:
+    base: Tensor
+    delta: Tensor
+    mask: Tensor
+    weight: Tensor
+
+    @classmethod
+    def random(cls, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> "Inputs":
+        n, writers, readers, channels, width = shape
+        generator = torch.Generator().manual_seed(0)
+        sizes = (n, width), (writers, n, width), (readers, writers), (readers, channels, width)
+        made = [torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes]
+        made[2] = (made[2] * 0.8 + 0.5).clamp(0, 1)
+        return cls(*(t.to(dtype) for t in made))
+
+
+def backward(given: Inputs, centred: bool, mean: Tensor, grads: list[Tensor]) -> list[Tensor]:
+    """The mask's and the writers' gradient, by hand; the latter added to what was there."""
+    before = torch.randn(
+        given.delta.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
+    ).to(given.delta.dtype)
+    after = before.clone()
+    dmask = ops.read_backward(
+        given.base, given.delta, given.mask, given.weight, mean, *grads, after
+    )
+    return [dmask, after - before]
+
+
+@each_shape
+@each_norm
+@pytest.mark.usefixtures("slices")
+def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool) -> None:
+    given = Inputs.random(shape)
+    found = ops.read(given.base, given.delta, given.mask, given.weight, centred)
+    leaves = [given.delta.clone().requires_grad_(), given.mask.clone().requires_grad_()]
+    expected = ops.read_reference(given.base, *leaves, given.weight, centred)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+    generator = torch.Generator().manual_seed(1)
+    grads = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in expected]
+    if not centred:
+        grads[1].zero_()  # the mean is a constant 0
+    total = sum((t * g).sum() for t, g in zip(expected, grads, strict=True))
+    ddelta, dmask = torch.autograd.grad(total, leaves)
+    ours = backward(given, centred, found[1], grads)
+    torch.testing.assert_close(ours[0], dmask, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ours[1], ddelta, rtol=1e-11, atol=1e-11)
+
+
+@each_shape
+def test_mix_and_its_gradient(shape: tuple[int, ...]) -> None:
+    given = Inputs.random(shape)
+    delta, mask = (t.clone().requires_grad_() for t in (given.delta, given.mask))
+    expected = given.base + torch.einsum("rw,wnd->rnd", mask, delta)
+    torch.testing.assert_close(ops.mix(given.base, given.delta, given.mask), expected.detach())
+    dx = torch.ones_like(expected) * torch.arange(expected.shape[2])
+    ddelta, dmask = torch.autograd.grad(expected, [delta, mask], dx)
+    after = torch.ones_like(given.delta)
+    torch.testing.assert_close(ops.mix_backward(dx, given.delta, given.mask, after), dmask)
+    torch.testing.assert_close(after - 1, ddelta)
+
+
+@each_norm
+@pytest.mark.usefixtures("slices")
+def test_bfloat16_reads_sum_in_float32(centred: bool) -> None:
+    given, exact = (Inputs.random((40, 30, 8, 4, 64), d) for d in (torch.bfloat16, torch.float64))
+    exact = Inputs(*(getattr(given, name).double() for name in vars(exact)))
+    found = ops.read(given.base, given.delta, given.mask, given.weight, centred)
+    expected = ops.read_reference(*vars(exact).values(), centred)
+    assert [t.dtype for t in found] == [torch.bfloat16, torch.float32, torch.float32]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours - theirs).abs().max() <= 0.02 * theirs.abs().max()
+    grads = [torch.ones_like(t) for t in found]
+    if not centred:
+        grads[1].zero_()
+    ours = backward(given, centred, found[1], grads)
+    theirs = backward(exact, centred, expected[1], [g.double() for g in grads])
+    assert ours[0].dtype == torch.float32
+    assert ours[1].dtype == torch.bfloat16
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one - other).abs().max() <= 0.03 * other.abs().max()
+
+
+@pytest.mark.usefixtures("slices")
+def test_some_writers_of_a_buffer() -> None:
+    """Reads see the first writers of a wider buffer, and add to the first of another."""
+    given = Inputs.random((7, 5, 6, 4, 9))
+    wide = torch.full((8, 7, 9), torch.nan, dtype=torch.float64)
+    wide[:5] = given.delta
+    gradient = torch.zeros_like(wide)
+    found = ops.read(given.base, wide[:5], given.mask, given.weight, True)
+    expected = ops.read(given.base, given.delta, given.mask, given.weight, True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    grads = [torch.ones_like(t) for t in found]
+    some = torch.zeros_like(given.delta)
+    for delta, into in ((wide[:5], gradient[:5]), (given.delta, some)):
+        ops.read_backward(given.base, delta, given.mask, given.weight, found[1], *grads, into)
+    assert torch.equal(gradient[:5], some)
+    assert not gradient[5:].any()
