@@ -21,7 +21,7 @@ LEVELS = (
     ("errors",),
     ("graph", "files"),
     ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan"),
-    ("models", "tasks"),
+    ("models", "tasks", "metrics"),
     ("ablation", "stream", "shard", "adapt", "loading"),
     ("discovery", "evaluation"),
     ("eap_ig", "drawing", "export", "view"),
