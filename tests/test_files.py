@@ -1,13 +1,24 @@
 import errno
 import hashlib
+import io
 import os
 import shutil
 import stat
+from pathlib import Path
 
 import pytest
 
 from edgewise.errors import DiskError
-from edgewise.files import atomic_write, file_in, readable, require_space, sha256, sha256_file
+from edgewise.files import (
+    Lock,
+    append,
+    atomic_write,
+    file_in,
+    readable,
+    require_space,
+    sha256,
+    sha256_file,
+)
 
 
 def fail_with(number):
@@ -65,6 +76,32 @@ def test_other_failures_pass_through_and_keep_the_old_file(tmp_path, monkeypatch
     with pytest.raises(PermissionError):
         atomic_write(file, "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+@pytest.mark.parametrize("written", [0, 2])
+def test_a_line_is_appended_whole_or_not_at_all(tmp_path, monkeypatch, written):
+    file = tmp_path / "lines"
+    append(file, "one\n")
+    append(file, "zwölf\n")
+
+    class Full(io.FileIO):
+        def write(self, data):
+            return super().write(data[:written])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode, buffering: Full(path, mode))
+        with pytest.raises(DiskError, match=r"no space left while writing .*lines \(6 B\)"):
+            append(file, "three\n")
+    assert file.read_text(encoding="utf-8") == "one\nzwölf\n"
+
+
+def test_a_lock_is_one_per_process(tmp_path):
+    held = Lock(tmp_path / ".lock")
+    Lock(tmp_path / ".lock").close()
+    held.close()
+    held.close()
+    with pytest.raises(FileNotFoundError):
+        Lock(tmp_path / "nowhere" / ".lock")
 
 
 def test_a_file_in_the_folders_place_is_named(tmp_path):

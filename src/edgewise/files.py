@@ -1,8 +1,9 @@
 """Files that are either wholly written or not there.
 
 `atomic_write` writes a temporary file in the target's own folder, syncs it, renames it over the
-target and syncs the folder: a reader, or a machine that lost power, sees the old or the new file. A
-full disk is a `DiskError`; `require_space` asks before hours of work rather than after.
+target and syncs the folder: a reader, or a machine that lost power, sees the old or the new file.
+`append` adds a line or leaves the file as it was. A full disk is a `DiskError`; `require_space`
+asks before hours of work rather than after.
 """
 
 import errno
@@ -13,7 +14,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from edgewise.errors import DiskError
+from edgewise.errors import DiskError, RunError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
@@ -39,15 +40,61 @@ def atomic_write(path: str | os.PathLike[str], content: bytes | str) -> Path:
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno in _NO_SPACE:
-            raise DiskError(
-                f"no space left while writing {path} ({readable(len(data))}): "
-                f"free some, or choose an output folder on another disk"
-            ) from error
+            raise _disk_full(path, len(data)) from error
         raise
     finally:
         with suppress(OSError):  # gone by now if all went well; never hide the first error
             temporary.unlink()
     return path
+
+
+def append(path: str | os.PathLike[str], text: str) -> None:
+    """Adds `text` to the end of the file `path`: all of it, or none and a DiskError."""
+    path = Path(path)
+    data = text.encode()
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = file.tell()
+            if file.write(data) == len(data):
+                return
+            file.truncate(size)
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise _disk_full(path, len(data)) from error
+        raise
+    raise _disk_full(path, len(data))  # a disk that had room for a part of it
+
+
+class Lock:
+    """Holds the file `path` for this process, until it is closed or forgotten or the process ends.
+
+    Raises RunError if another process holds it. Where files can't be locked, nothing is held.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._descriptor: int | None = None
+        if os.name != "posix":
+            return
+        import fcntl  # Windows has none
+
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close()
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise RunError(
+                    f"another process is writing to {Path(path).parent}: wait for it or end it, or "
+                    "choose another folder"
+                ) from error  # any other: a network disk without locks
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    __del__ = close
 
 
 def require_space(folder: str | os.PathLike[str], n_bytes: int) -> None:
@@ -87,6 +134,13 @@ def readable(n_bytes: int) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"
+
+
+def _disk_full(path: Path, n_bytes: int) -> DiskError:
+    return DiskError(
+        f"no space left while writing {path} ({readable(n_bytes)}): "
+        f"free some, or choose an output folder on another disk"
+    )
 
 
 def _sync_folder(folder: Path) -> None:
