@@ -20,9 +20,9 @@ ROOT = Path(edgewise.__file__).parent
 LEVELS = (
     ("errors",),
     ("graph", "files"),
-    ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan"),
+    ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
-    ("ablation", "stream", "shard", "adapt", "loading"),
+    ("ablation", "stream", "prepared", "shard", "adapt", "loading"),
     ("discovery", "evaluation"),
     ("eap_ig", "drawing", "export", "view"),
     ("cli", "__main__"),

@@ -36,6 +36,7 @@ class Plan:
     graph: Graph
     live: Bool[np.ndarray, " W"]
     layers: tuple[LayerPlan, ...]
+    complete: bool  # nothing is left out, absent edges included
 
     @property
     def n_live(self) -> int:
@@ -50,7 +51,7 @@ def everything(graph: Graph) -> Plan:
     """The plan that leaves nothing out."""
     rows = np.arange(graph.n_heads + 2 * graph.n_kv_heads)
     layer = LayerPlan(rows, np.arange(graph.n_heads), True)
-    return Plan(graph, np.ones(graph.n_writers, bool), (layer,) * graph.n_layers)
+    return Plan(graph, np.ones(graph.n_writers, bool), (layer,) * graph.n_layers, True)
 
 
 def plan(
@@ -74,7 +75,7 @@ def plan(
                 np.flatnonzero(readers), np.flatnonzero(heads), bool(live[graph.mlp_writer(layer)])
             )
         )
-    return Plan(graph, live, tuple(layers))
+    return Plan(graph, live, tuple(layers), False)
 
 
 def _needed(graph: Graph, open_: Bool[np.ndarray, "R W"], coupled: bool) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from edgewise.ablation import AblatedRun, Ablation, LayerState, Means, ablated, plain
 from edgewise.circuit import Circuit
+from edgewise.cuts import Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.models.block import Block
@@ -118,7 +119,7 @@ def _forward(
     job: _Job, mask: Tensor, tapes: list[_Tape] | None
 ) -> tuple[Float[Tensor, "A D"], Float[Tensor, "N W D"]]:
     model, work = job.model, job.plan
-    cuts = _Cuts(work, mask, model.dtype)
+    cuts = Cuts(work, mask, model.dtype)
     first = job.outer.embeddings[0]
     delta = first.new_empty(work.n_live, *first.shape)
     for writer, (clean, other) in enumerate(
@@ -131,43 +132,48 @@ def _forward(
         p = mean = square = x_mlp = None
         cut = cuts.attention(number)
         if len(todo.heads):
-            seen = delta[: cut.writers]
+            seen = cut.take(delta)
             weight = block.folded(_rows(todo.readers, block))
             centred = block.attention_norm is not None and block.attention_norm.centred
             p, mean, square = read(state.base_attention, seen, cut.mask, weight, centred)
             u, s = _heads(block, todo, call, job.outer.tokens, state, p, mean, square)
-            writes = delta[cut.writers : cut.writers + len(todo.heads)]
+            writes = delta[cut.before : cut.before + len(todo.heads)]
             torch.bmm(u, _out_weight(block, todo), out=writes)
             if s is not None:
                 writes += s[:, None] * block.out_bias
         if todo.mlp:
             cut = cuts.mlp(number)
-            x_mlp = mix(state.base_mlp, delta[: cut.writers], cut.mask)[0]
+            x_mlp = mix(state.base_mlp, cut.take(delta), cut.mask)[0]
             slot = work.before(model.graph.mlp_writer(number))
             torch.sub(block.mlp_write(x_mlp), state.mlp, out=delta[slot])
         if tapes is not None:
             tapes.append(_Tape(state, p, mean, square, x_mlp))
     (final,) = job.run.final
-    pick = slice(None) if job.index is None else job.index
-    return mix(final[pick], delta[:, pick], cuts.logits().mask)[0], delta
+    cut = cuts.logits()
+    seen = cut.take(delta)
+    if job.index is not None:
+        final, seen = final[job.index], seen[:, job.index]
+    return mix(final, seen, cut.mask)[0], delta
 
 
 def _backward(
     job: _Job, mask: Tensor, tapes: list[_Tape], delta: Tensor, dx: Float[Tensor, "A D"]
 ) -> Float[Tensor, "R W"]:
     model, work, graph = job.model, job.plan, job.model.graph
-    cuts = _Cuts(work, mask, model.dtype)
+    cuts = Cuts(work, mask, model.dtype)
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(model.dtype))
     ddelta = torch.zeros_like(delta)
 
     cut = cuts.logits()
+    seen, room = cut.take(delta), cut.room(ddelta)
     if job.index is None:
-        cut.scatter(dmask, mix_backward(dx[None], delta, cut.mask, ddelta))
+        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room))
     else:
-        read_at = delta[:, job.index]
-        part = torch.zeros_like(read_at)
-        cut.scatter(dmask, mix_backward(dx[None], read_at, cut.mask, part))
-        ddelta.index_add_(1, job.index, part)
+        seen = seen[:, job.index]
+        part = torch.zeros_like(seen)
+        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, part))
+        room.index_add_(1, job.index, part)
+    cut.give(room, ddelta)
 
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
@@ -178,25 +184,27 @@ def _backward(
                 write = block.mlp_write(x)
             (dx_mlp,) = torch.autograd.grad(write, x, ddelta[slot])
             cut = cuts.mlp(number)
-            seen = slice(0, cut.writers)
-            partial = mix_backward(dx_mlp[None], delta[seen], cut.mask, ddelta[seen])
-            cut.scatter(dmask, partial)
+            room = cut.room(ddelta)
+            cut.scatter(dmask, mix_backward(dx_mlp[None], cut.take(delta), cut.mask, room))
+            cut.give(room, ddelta)
         if len(todo.heads):
             cut = cuts.attention(number)
-            own = slice(cut.writers, cut.writers + len(todo.heads))
+            own = slice(cut.before, cut.before + len(todo.heads))
             dp, dmean, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
+            room = cut.room(ddelta)
             partial = read_backward(
                 tape.state.base_attention,
-                delta[: cut.writers],
+                cut.take(delta),
                 cut.mask,
                 block.folded(_rows(todo.readers, block)),
                 tape.mean,
                 dp,
                 dmean,
                 dsquare,
-                ddelta[: cut.writers],
+                room,
             )
             cut.scatter(dmask, partial)
+            cut.give(room, ddelta)
     return dmask
 
 
@@ -266,48 +274,6 @@ def _out_weight(block: Block, todo: LayerPlan) -> Float[Tensor, "h C D"]:
     if len(todo.heads) == block.n_heads:
         return weight
     return weight[torch.from_numpy(todo.heads).to(weight.device)]
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """The part of the mask that some live readers apply to the live writers before them."""
-
-    mask: Float[Tensor, "r w"]
-    rows: Int[Tensor, " r 1"]
-    columns: Int[Tensor, " w"]
-
-    @property
-    def writers(self) -> int:
-        return self.columns.numel()
-
-    def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
-        whole[self.rows, self.columns] = part
-
-
-class _Cuts:
-    """Live parts of a mask, cut out once per pass and cast to the model's dtype."""
-
-    def __init__(self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype):
-        self.plan, self.graph = work, work.graph
-        self.full, self.mask = mask, mask.to(dtype)
-        self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
-
-    def attention(self, layer: int) -> _Cut:
-        start = self.graph.attention_readers(layer).start
-        rows = self.plan.layers[layer].readers + start
-        return self._cut(rows, self.graph.writers_before_attention(layer))
-
-    def mlp(self, layer: int) -> _Cut:
-        rows = np.array([self.graph.mlp_reader(layer)])
-        return self._cut(rows, self.graph.writers_before_mlp(layer))
-
-    def logits(self) -> _Cut:
-        return self._cut(np.array([self.graph.logits_reader]), self.graph.n_writers)
-
-    def _cut(self, rows: np.ndarray, writers: int) -> _Cut:
-        where = torch.from_numpy(rows).to(self.mask.device)[:, None]
-        columns = self.columns[: self.plan.before(writers)]
-        return _Cut(self.mask[where, columns], where, columns)
 
 
 @torch.no_grad()

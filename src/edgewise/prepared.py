@@ -1,0 +1,56 @@
+"""A batch made ready for masked runs: what depends on the prompts and not on the mask, computed once.
+
+The full model's logits at the answer positions and the ablated run are the same for every mask. Held as a
+tuple of layer states they can be used again, by another circuit or in another epoch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from edgewise.ablation import AblatedRun, Ablation, Means, ablated
+from edgewise.models.model import Model, Outer
+from edgewise.stream import full_read, masked_read
+from edgewise.tasks.example import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A batch, where its answers are read (`index`, packed tokens), and its two fixed runs."""
+
+    model: Model
+    batch: Batch
+    outer: Outer
+    index: Int[Tensor, " A"]
+    full: Float[Tensor, "A V"]
+    run: AblatedRun
+
+    def logits(self, mask: Float[Tensor, "R W"], live: bool = False) -> Float[Tensor, "A V"]:
+        """Logits of a masked run at the answer positions, differentiable in `mask`."""
+        read = masked_read(self.model, mask, self.outer, self.run, self.index, live)
+        return self.model.head(read)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that is held for the next use."""
+        held = [self.full, *self.run.embeddings, *self.run.final]
+        for state in self.run.layers:
+            held += [v for v in vars(state).values() if isinstance(v, Tensor)]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
+        return sum(storages.values())
+
+
+@torch.no_grad()
+def prepare(
+    model: Model, batch: Batch, ablation: Ablation = "interchange", reference: Means | None = None
+) -> Prepared:
+    """Run the full model and the ablated run of a batch once."""
+    batch = batch.to(model.device)
+    outer = model.outer(batch.input_ids, batch.attention_mask)
+    index = outer.tokens.index(batch.rows, batch.cols)
+    full = model.head(full_read(model, outer, index))
+    run = ablated(model, outer, ablation, batch.counterfactual_ids, batch.attention_mask, reference)
+    kept = AblatedRun(run.kind, run.embeddings, tuple(run.layers), run.final)
+    return Prepared(model, batch, outer, index, full, kept)
