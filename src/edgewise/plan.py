@@ -2,8 +2,8 @@
 
 A writer that no live reader reads can't change the logits, and under interchange ablation one that no edge
 from an input reaches writes exactly what it wrote in the ablated run: its difference is zero. Neither needs
-work, and leaving them out changes no bit of the rest. The gradient is then exact for every edge between live
-parts, and left at zero elsewhere; a hard-concrete gate clipped at 0 has no gradient anyway, so training loses
+work, and leaving them out changes no bit of the rest. The gradient is then exact for every open edge between
+live parts, and isn't computed elsewhere; a hard-concrete gate clipped at 0 has no gradient anyway, so training loses
 nothing. Attribution needs the gradient of absent edges too, and asks for everything.
 
 Where a norm spans all heads of a block (a post-norm's scale, a joint q/k norm), what one head reads changes

@@ -63,7 +63,7 @@ def masked_read(
     """What the logits reader sees at the packed tokens `index` (None: all), differentiable in `mask`.
 
     live   compute only what the mask's zeros leave alive (`plan`). The value is the same; the gradient is
-           exact for edges between live parts and zero for others. Without it the gradient is exact
+           exact for open edges between live parts and not for others. Without it the gradient is exact
            everywhere.
     """
     graph = model.graph
