@@ -19,7 +19,8 @@ ROOT = Path(edgewise.__file__).parent
 # A package stands for all that is in it.
 LEVELS = (
     ("errors",),
-    ("graph", "files"),
+    ("graph", "files", "table"),
+    ("curve", "estimate", "report"),
     ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "prepared", "shard", "adapt", "loading"),
@@ -27,7 +28,7 @@ LEVELS = (
     ("eap_ig", "drawing", "export", "view"),
     ("cli", "__main__"),
 )
-WITHOUT_TORCH = ("graph", "files", "wiring", "circuit", "scores", "export", "view")
+WITHOUT_TORCH = ("graph", "files", "wiring", "circuit", "scores", "report", "export", "view")
 MAX_LINES = 400
 
 

@@ -1,0 +1,126 @@
+"""Reports to JSON and back, and as text."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edgewise.errors import DataError, RunError
+from edgewise.estimate import Estimate
+from edgewise.report import Point, Report, Row, Sample
+
+
+def row(edges: int, kl: float, difference: float, accuracy: float = 0.5) -> Row:
+    values = {
+        "kl": kl,
+        "exact_match": 0.75,
+        "exact_match_right": 0.9,
+        "exact_match_wrong": 0.6,
+        "accuracy": accuracy,
+        "logit_difference": difference,
+        "kl_p95": 2 * kl,
+        "kl_max": 3 * kl,
+    }
+    metrics = {name: Estimate(v, v - 0.125, v + 0.125) for name, v in values.items()}
+    return Row(edges, edges // 2, edges / 1000, metrics)
+
+
+REPORT = Report(
+    model="tiny",
+    task="toy",
+    split="test",
+    ablation="interchange",
+    n_prompts=40,
+    n_edges=1000,
+    rows={
+        "circuit": row(20, 0.25, 3.0),
+        "full": row(1000, 0.0, 4.0, accuracy=0.6),
+        "empty": row(0, 5.0, -1.0),
+        "random": row(20, 4.0, -0.5),
+    },
+    curve=(
+        Point(
+            0.02, 20, 10, {"kl": 0.25, "exact_match": 0.7, "accuracy": 0.5, "logit_difference": 3}
+        ),
+        Point(1.0, 1000, 1000, {"kl": 0, "exact_match": 1, "accuracy": 0.6, "logit_difference": 4}),
+    ),
+    samples=(Sample("When Mär", "When Bob", " y", ((" y", 0.5),), ((" z", 0.25), (" y", 0.2))),),
+    curve_by="magnitude",
+)
+
+TEXT = """\
+tiny on toy, test: 40 prompts, interchange ablation
+
+         edges  alive  density     KL  exact match  accuracy  logit diff.
+circuit     20     10       2%  0.250        0.750     0.500        3.000
+full     1,000    500     100%  0.000        0.750     0.600        4.000
+empty        0      0       0%  5.000        0.750     0.500       -1.000
+random      20     10       2%  4.000        0.750     0.500       -0.500
+
+circuit: KL 0.250 (0.125 to 0.375), 95th percentile 0.500, maximum 0.750
+exact match 0.750 (0.625 to 0.875); 0.900 on the 24 the model gets right; \
+0.600 on the 16 the model gets wrong
+
+by magnitude  edges  alive  density     KL  exact match  accuracy  logit diff.
+                 20     10       2%  0.250        0.700     0.500        3.000
+              1,000  1,000     100%  0.000        1.000     0.600        4.000
+
+faithfulness f of the logit difference: CPR 0.882, CMD 0.098, mean over ln(density) 0.900"""
+
+
+def test_shortcuts_are_the_circuit_s():
+    assert (REPORT.edges, REPORT.edges_alive, REPORT.density) == (20, 10, 0.02)
+    assert (REPORT.kl, REPORT.exact_match, REPORT.accuracy) == (0.25, 0.75, 0.5)
+    assert REPORT.logit_difference == 3
+    assert REPORT.metric("kl", "empty") == 5
+    with pytest.raises(DataError, match="no metric 'kendall_tau'; there are: kl, exact_match"):
+        REPORT.metric("kendall_tau")
+    with pytest.raises(DataError, match="no row 'eap'; there are: circuit, full, empty, random"):
+        REPORT.metric("kl", "eap")
+
+
+def test_faithfulness_of_rows_and_of_the_curve():
+    assert REPORT.faithfulness() == pytest.approx(0.8)
+    assert REPORT.faithfulness(row="random") == pytest.approx(0.1)
+    assert REPORT.faithfulness_curve() == ((0.02, 1.0), pytest.approx((0.8, 1.0)))
+
+
+def test_json_and_back(tmp_path):
+    data = REPORT.to_json()
+    assert data == json.loads(json.dumps(data))
+    assert data["format"] == "edgewise-report/1"
+    assert data["rows"]["full"]["metrics"]["kl"] == {"mean": 0, "low": -0.125, "high": 0.125}
+    assert data["curve"][0]["logit_difference"] == 3
+    assert data["samples"][0]["circuit"] == [[" z", 0.25], [" y", 0.2]]
+    assert Report.from_json(data) == REPORT
+    assert REPORT.save(tmp_path) == tmp_path / "report.json"
+    assert Report.load(tmp_path) == REPORT
+    bare = replace(REPORT, curve=(), samples=(), curve_by=None)
+    assert Report.from_json(bare.to_json()) == bare
+
+
+def test_files_that_are_no_report_are_refused(tmp_path):
+    with pytest.raises(RunError, match="does not exist: evaluate the run first"):
+        Report.load(tmp_path)
+    file = tmp_path / "report.json"
+    file.write_text("{")
+    with pytest.raises(RunError, match="no JSON file"):
+        Report.load(tmp_path)
+    for wrong in ([], {}, {"format": "edgewise-circuit/1"}):
+        file.write_text(json.dumps(wrong))
+        with pytest.raises(RunError, match=r"report\.json: no report: its format is"):
+            Report.load(tmp_path)
+    for wrong in ("rows", "model", "samples"):
+        data = REPORT.to_json()
+        del data[wrong]
+        with pytest.raises(RunError, match=f"no report: .*{wrong}"):
+            Report.from_json(data)
+
+
+def test_as_text():
+    assert str(REPORT) == TEXT
+    bare = replace(REPORT, curve=(), rows=dict(REPORT.rows) | {"eap": row(20, 1.0, 1.0)})
+    assert "by magnitude" not in str(bare)
+    assert "\neap " in str(bare)
+    few = {"circuit": Row(20, 10, 0.02, {"kl": Estimate(1, 0, 2)})}
+    assert str(replace(bare, rows=few)).endswith("\n\ncircuit: KL 1.000 (0.000 to 2.000)")
