@@ -34,7 +34,7 @@ REPORT = Report(
     n_edges=1000,
     rows={
         "circuit": row(20, 0.25, 3.0),
-        "full": row(1000, 0.0, 4.0, accuracy=0.6),
+        "full": row(1000, -1e-9, 4.0, accuracy=0.6),
         "empty": row(0, 5.0, -1.0),
         "random": row(20, 4.0, -0.5),
     },
@@ -89,7 +89,7 @@ def test_json_and_back(tmp_path):
     data = REPORT.to_json()
     assert data == json.loads(json.dumps(data))
     assert data["format"] == "edgewise-report/1"
-    assert data["rows"]["full"]["metrics"]["kl"] == {"mean": 0, "low": -0.125, "high": 0.125}
+    assert data["rows"]["circuit"]["metrics"]["kl"] == {"mean": 0.25, "low": 0.125, "high": 0.375}
     assert data["curve"][0]["logit_difference"] == 3
     assert data["samples"][0]["circuit"] == [[" z", 0.25], [" y", 0.2]]
     assert Report.from_json(data) == REPORT

@@ -188,14 +188,14 @@ class Report:
         lines = [head]
         for label, row in self.rows.items():
             values = [row.metrics[name].mean for name in names]
-            lines.append([label, *_size(row), *(f"{value:.3f}" for value in values)])
+            lines.append([label, *_size(row), *(f"{value:z.3f}" for value in values)])
         title = (
             f"{self.model} on {self.task}, {self.split}: {self.n_prompts:,} prompts, "
             f"{self.ablation} ablation"
         )
         parts = [title, aligned(lines), self._details()]
         if self.curve:
-            means = [[f"{p.metrics[name]:.3f}" for name in names] for p in self.curve]
+            means = [[f"{p.metrics[name]:z.3f}" for name in names] for p in self.curve]
             points = zip(self.curve, means, strict=True)
             lines = [[f"by {self.curve_by}", *head[1:]]]
             lines += [["", *_size(point), *values] for point, values in points]
@@ -209,13 +209,13 @@ class Report:
         if "kl" in found:
             lines.append(f"circuit: KL {_interval(found['kl'])}")
             for name, label in (("kl_p95", "95th percentile"), ("kl_max", "maximum")):
-                lines[-1] += f", {label} {found[name].mean:.3f}" if name in found else ""
+                lines[-1] += f", {label} {found[name].mean:z.3f}" if name in found else ""
         if "exact_match" in found:
             lines.append(f"exact match {_interval(found['exact_match'])}")
             right = round(self.metric("accuracy", "full") * self.n_prompts)
             for verdict, n in (("right", right), ("wrong", self.n_prompts - right)):
                 if (name := f"exact_match_{verdict}") in found:
-                    lines[-1] += f"; {found[name].mean:.3f} on the {n:,} the model gets {verdict}"
+                    lines[-1] += f"; {found[name].mean:z.3f} on the {n:,} the model gets {verdict}"
         return "\n".join(lines)
 
     def _areas(self) -> str:
@@ -229,13 +229,13 @@ class Report:
         except DataError:  # full and empty alike
             return ""
         return (
-            f"faithfulness f of the {metric.replace('_', ' ')}: CPR {cpr(k, f):.3f}, "
-            f"CMD {cmd(k, f):.3f}, mean over ln(density) {log_area(k, f):.3f}"
+            f"faithfulness f of the {metric.replace('_', ' ')}: CPR {cpr(k, f):z.3f}, "
+            f"CMD {cmd(k, f):z.3f}, mean over ln(density) {log_area(k, f):z.3f}"
         )
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{estimate.mean:z.3f} ({estimate.low:z.3f} to {estimate.high:z.3f})"
 
 
 def _size(row: Row | Point) -> list[str]:

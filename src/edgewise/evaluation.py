@@ -1,0 +1,228 @@
+"""How well a circuit stands in for its model: one pass over a split that all circuits share.
+
+For each batch the embeddings, the full model's logits and the ablated run are computed once. Every
+circuit is then one masked forward pass over them (`stream`): the circuit itself, all edges, none,
+random ones, the baselines that are given, and the top edges of a ranking at each density. What is
+kept between batches is one number for each circuit, metric and prompt.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from edgewise.ablation import Ablation, Means, means
+from edgewise.circuit import Circuit
+from edgewise.curve import DENSITIES
+from edgewise.errors import ConfigError, DataError, GraphError, NonFiniteError
+from edgewise.estimate import Estimate
+from edgewise.metrics import measure
+from edgewise.models.model import Model
+from edgewise.prepared import Prepared, prepare
+from edgewise.report import Point, Predictions, Report, Row, Sample
+from edgewise.scores import EdgeScores, Order
+from edgewise.stream import as_mask
+from edgewise.tasks.example import Example
+from edgewise.tasks.task import Task
+
+__all__ = ["Estimate", "Point", "Report", "Row", "Sample", "evaluate", "reference_means"]
+
+OWN_ROWS = ("circuit", "full", "empty", "random")
+RANDOM_DRAWS = 3
+BEST = 5  # predictions in a sample
+
+Values = dict[str, np.ndarray]  # one number a prompt for each metric
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    split: str = "test",
+    *,
+    ablation: Ablation = "interchange",
+    reference: Means | None = None,
+    batch_size: int = 32,
+    baselines: Mapping[str, Circuit] | None = None,
+    scores: EdgeScores | None = None,
+    densities: Sequence[float | int] | None = None,
+    by: Order = "value",
+    samples: int = 5,
+    seed: int = 0,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Report:
+    """Compare a circuit with its full model on every prompt of a split.
+
+    The rows "full" (the all-ones mask through the same engine), "empty" and "random" come along.
+    Random is three seeded draws of as many edges, pooled; its intervals are over prompts alone.
+
+    reference   means for ablation="mean"; else those of the training split's corrupted prompts
+    baselines   more rows: {"eap": eap_scores.top(len(circuit), by="magnitude")}
+    scores      a ranking whose top edges, by value or magnitude, make the curve
+    densities   the curve's points; MIB's ten (`edgewise.curve.DENSITIES`) unless given
+    samples     how many prompts, from the first on, to show with both models' predictions
+    seed        of the random circuits and the bootstrap
+    progress    called after each batch with {"step", "steps"}
+
+    Raises GraphError for circuits of another graph than the model's, DataError for an empty split,
+    ConfigError for other arguments, NonFiniteError where a circuit's metrics are not finite.
+    """
+    rows = _rows(model, circuit, baselines or {}, seed)
+    ranked = _ranked(model, scores, densities, by)
+    if ablation not in get_args(Ablation):
+        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
+    examples = task.examples(split)
+    if ablation == "mean" and reference is None:
+        reference = reference_means(model, task, batch_size)
+    if ablation != "mean" and reference is not None:
+        warnings.warn(f"reference has no effect on {ablation} ablation", stacklevel=2)
+
+    circuits = list(dict.fromkeys([*(c for row in rows.values() for c in row), *ranked]))
+    collected: list[dict[str, list[np.ndarray]]] = [{} for _ in circuits]
+    shown: list[Sample] = []
+    for step, batch in enumerate(task.batches(split, batch_size)):
+        ready = prepare(model, batch, ablation, reference)
+        for number, one in enumerate(circuits):
+            logits = ready.logits(as_mask(model, one), live=True)
+            for name, found in measure(ready.full, logits, ready.batch).items():
+                collected[number].setdefault(name, []).append(_finite(found, name, one, model))
+            if number == 0 and len(shown) < samples:
+                these = range(len(shown), min(len(shown) + len(batch), samples))
+                shown += _samples(model, [examples[i] for i in these], ready, logits)
+        del ready  # or two ablated runs are in memory while the next batch's is made
+        if progress is not None:
+            progress({"step": step + 1, "steps": ceil(len(examples) / batch_size)})
+
+    values = {
+        one: {name: np.concatenate(parts) for name, parts in found.items()}
+        for one, found in zip(circuits, collected, strict=True)
+    }
+    return Report(
+        model=model.name,
+        task=task.name,
+        split=split,
+        ablation=ablation,
+        n_prompts=len(examples),
+        n_edges=model.graph.n_edges,
+        rows={
+            name: _row(draws, [values[one] for one in draws], seed) for name, draws in rows.items()
+        },
+        curve=tuple(_point(one, values[one]) for one in ranked),
+        samples=tuple(shown),
+        curve_by=by if ranked else None,
+    )
+
+
+def reference_means(
+    model: Model, task: Task, batch_size: int = 32, split: str = "train", per_position: bool = True
+) -> Means:
+    """Mean writes over a split's corrupted prompts: what mean ablation puts for absent edges."""
+    try:
+        batches = task.batches(split, batch_size)
+    except DataError as error:
+        raise DataError(f"mean ablation averages over corrupted prompts of {error}") from error
+    pairs = ((batch.counterfactual_ids, batch.attention_mask) for batch in batches)
+    return means(model, pairs, per_position)
+
+
+def _rows(
+    model: Model, circuit: Circuit, baselines: Mapping[str, Circuit], seed: int
+) -> dict[str, tuple[Circuit, ...]]:
+    """The circuits of each row: one, or several draws."""
+    graph = model.graph
+    if taken := set(baselines) & set(OWN_ROWS):
+        raise ConfigError(f"the report has rows {sorted(taken)} of its own: rename the baselines")
+    for name, one in {"circuit": circuit, **baselines}.items():
+        if one.graph != graph:
+            raise GraphError(f"{name} is of {one.graph}, the model of {graph}")
+    seeds = np.random.SeedSequence(seed).generate_state(RANDOM_DRAWS).tolist()
+    return {
+        "circuit": (circuit,),
+        "full": (Circuit.full(graph),),
+        "empty": (Circuit.empty(graph),),
+        "random": tuple(Circuit.random(graph, len(circuit), seed) for seed in seeds),
+        **{name: (one,) for name, one in baselines.items()},
+    }
+
+
+def _ranked(
+    model: Model,
+    scores: EdgeScores | None,
+    densities: Sequence[float | int] | None,
+    by: Order,
+) -> list[Circuit]:
+    """The curve's circuits by rising density; those of as many edges are one point."""
+    if scores is None:
+        if densities:
+            raise ConfigError("densities need scores to rank the edges: give scores=found.scores")
+        return []
+    if scores.graph != model.graph:
+        raise GraphError(f"the scores are of {scores.graph}, the model of {model.graph}")
+    chosen = [scores.at_density(d, by) for d in (DENSITIES if densities is None else densities)]
+    by_size = {len(one): one for one in chosen}
+    return [by_size[size] for size in sorted(by_size)]
+
+
+def _finite(found: Tensor, name: str, circuit: Circuit, model: Model) -> np.ndarray:
+    values = found.cpu().numpy()
+    if not np.isfinite(values).all():
+        raise NonFiniteError(
+            f"{name} of {circuit} is not finite: the model is in {model.dtype}, load it in float32"
+        )
+    return values
+
+
+def _row(draws: Sequence[Circuit], values: Sequence[Values], seed: int) -> Row:
+    """Estimates over prompts, each with its values under all draws."""
+    stacked = {name: np.stack([v[name] for v in values], axis=1) for name in values[0]}
+    metrics = {name: Estimate.of(v, seed) for name, v in stacked.items()}
+    metrics["kl_p95"] = Estimate.of(
+        stacked["kl"], seed, lambda sample: np.quantile(sample, 0.95, axis=-1)
+    )
+    largest = float(stacked["kl"].max())
+    metrics["kl_max"] = Estimate(largest, largest, largest)  # a resample can't exceed it
+    alive = round(float(np.mean([one.alive.sum() for one in draws])))
+    return Row(len(draws[0]), alive, draws[0].density, metrics)
+
+
+def _point(circuit: Circuit, values: Values) -> Point:
+    averages = {name: float(v.mean(dtype=np.float64)) for name, v in values.items()}
+    return Point(circuit.density, len(circuit), int(circuit.alive.sum()), averages)
+
+
+def _samples(
+    model: Model, examples: Sequence[Example], ready: Prepared, logits: Float[Tensor, "A V"]
+) -> Iterator[Sample]:
+    for example, at in zip(examples, ready.batch.first.tolist(), strict=False):
+        prompt = slice(0, example.positions[0] + 1)
+        yield Sample(
+            prompt=_text(model, example.clean[prompt]),
+            corrupted=_text(model, example.corrupted[prompt]),
+            answer=_text(model, example.answers),
+            full=_best(model, ready.full[at], ready.batch.token_set),
+            circuit=_best(model, logits[at], ready.batch.token_set),
+        )
+
+
+def _best(
+    model: Model, logits: Float[Tensor, " V"], token_set: Int[Tensor, " K"] | None
+) -> Predictions:
+    """The likeliest tokens, of the token set if there is one, and their probabilities."""
+    chosen = logits if token_set is None else logits[token_set]
+    top = chosen.float().softmax(-1).topk(min(BEST, len(chosen)))
+    tokens = top.indices if token_set is None else token_set[top.indices]
+    pairs = zip(tokens.tolist(), top.values.tolist(), strict=True)
+    return tuple((_text(model, (token,)), p) for token, p in pairs)
+
+
+def _text(model: Model, ids: tuple[int, ...]) -> str:
+    """What the tokens say, special ones too; their numbers for a model without a tokenizer."""
+    if model.tokenizer is None:
+        return " ".join(map(str, ids))
+    return model.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
