@@ -15,9 +15,10 @@ from edgewise import evaluation
 from edgewise.circuit import Circuit
 from edgewise.curve import DENSITIES
 from edgewise.errors import ConfigError, DataError, GraphError, NonFiniteError
-from edgewise.evaluation import evaluate, reference_means
+from edgewise.evaluation import evaluate
 from edgewise.graph import Graph
 from edgewise.models.model import Model, build
+from edgewise.prepared import reference_means
 from edgewise.report import Report, Row
 from edgewise.scores import EdgeScores
 from edgewise.stream import run

@@ -16,21 +16,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ablation import Ablation, Means, means
+from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
 from edgewise.curve import DENSITIES
-from edgewise.errors import ConfigError, DataError, GraphError, NonFiniteError
+from edgewise.errors import ConfigError, GraphError, NonFiniteError
 from edgewise.estimate import Estimate
 from edgewise.metrics import measure
 from edgewise.models.model import Model
-from edgewise.prepared import Prepared, prepare
+from edgewise.prepared import Prepared, prepare, reference_means
 from edgewise.report import Point, Predictions, Report, Row, Sample
 from edgewise.scores import EdgeScores, Order
 from edgewise.stream import as_mask
 from edgewise.tasks.example import Example
 from edgewise.tasks.task import Task
 
-__all__ = ["Estimate", "Point", "Report", "Row", "Sample", "evaluate", "reference_means"]
+__all__ = ["Estimate", "Point", "Report", "Row", "Sample", "evaluate"]
 
 OWN_ROWS = ("circuit", "full", "empty", "random")
 RANDOM_DRAWS = 3
@@ -117,18 +117,6 @@ def evaluate(
         samples=tuple(shown),
         curve_by=by if ranked else None,
     )
-
-
-def reference_means(
-    model: Model, task: Task, batch_size: int = 32, split: str = "train", per_position: bool = True
-) -> Means:
-    """Mean writes over a split's corrupted prompts: what mean ablation puts for absent edges."""
-    try:
-        batches = task.batches(split, batch_size)
-    except DataError as error:
-        raise DataError(f"mean ablation averages over corrupted prompts of {error}") from error
-    pairs = ((batch.counterfactual_ids, batch.attention_mask) for batch in batches)
-    return means(model, pairs, per_position)
 
 
 def _rows(

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ablation import AblatedRun, Ablation, Means, ablated
+from edgewise.ablation import AblatedRun, Ablation, Means, ablated, means
+from edgewise.errors import DataError
 from edgewise.models.model import Model, Outer
 from edgewise.stream import full_read, masked_read
 from edgewise.tasks.example import Batch
+from edgewise.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +56,15 @@ def prepare(
     run = ablated(model, outer, ablation, batch.counterfactual_ids, batch.attention_mask, reference)
     kept = AblatedRun(run.kind, run.embeddings, tuple(run.layers), run.final)
     return Prepared(model, batch, outer, index, full, kept)
+
+
+def reference_means(
+    model: Model, task: Task, batch_size: int = 32, split: str = "train", per_position: bool = True
+) -> Means:
+    """Mean writes over a split's corrupted prompts: what mean ablation puts for absent edges."""
+    try:
+        batches = task.batches(split, batch_size)
+    except DataError as error:
+        raise DataError(f"mean ablation averages over corrupted prompts of {error}") from error
+    pairs = ((batch.counterfactual_ids, batch.attention_mask) for batch in batches)
+    return means(model, pairs, per_position)

@@ -59,14 +59,18 @@ def masked_read(
     run: AblatedRun,
     index: Int[Tensor, " A"] | None = None,
     live: bool = False,
+    contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "A D"]:
     """What the logits reader sees at the packed tokens `index` (None: all), differentiable in `mask`.
 
     live   compute only what the mask's zeros leave alive (`plan`). The value is the same; the gradient is
            exact for open edges between live parts and not for others. Without it the gradient is exact
            everywhere.
+    contrast    differences to contract the gradients with, in place of this run's own (`differences`):
+                sum_n <dL/dx_r, contrast_w>, as EAP-IG needs; not together with `live`
     """
     graph = model.graph
+    assert contrast is None or not live
     if mask.shape != (graph.n_readers, graph.n_writers):
         raise GraphError(
             f"a mask of this model is (readers, writers) = ({graph.n_readers}, {graph.n_writers}), "
@@ -76,7 +80,7 @@ def masked_read(
     if live:
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
         work = plan(graph, open_, run.kind == "interchange", model.coupled)
-    return _Masked.apply(mask, _Job(model, outer, run, work, index))
+    return _Masked.apply(mask, _Job(model, outer, run, work, index, contrast))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +89,8 @@ class _Job:
     outer: Outer
     run: AblatedRun
     plan: Plan
-    index: Int[Tensor, " A"] | None
+    index: Int[Tensor, " A"] | None = None
+    contrast: Float[Tensor, "W N D"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +168,10 @@ def _backward(
     cuts = Cuts(work, mask, model.dtype)
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(model.dtype))
     ddelta = torch.zeros_like(delta)
+    contrast = delta if job.contrast is None else job.contrast
 
     cut = cuts.logits()
-    seen, room = cut.take(delta), cut.room(ddelta)
+    seen, room = cut.take(contrast), cut.room(ddelta)
     if job.index is None:
         cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room))
     else:
@@ -185,7 +191,7 @@ def _backward(
             (dx_mlp,) = torch.autograd.grad(write, x, ddelta[slot])
             cut = cuts.mlp(number)
             room = cut.room(ddelta)
-            cut.scatter(dmask, mix_backward(dx_mlp[None], cut.take(delta), cut.mask, room))
+            cut.scatter(dmask, mix_backward(dx_mlp[None], cut.take(contrast), cut.mask, room))
             cut.give(room, ddelta)
         if len(todo.heads):
             cut = cuts.attention(number)
@@ -202,6 +208,7 @@ def _backward(
                 dmean,
                 dsquare,
                 room,
+                None if job.contrast is None else cut.take(contrast),
             )
             cut.scatter(dmask, partial)
             cut.give(room, ddelta)
@@ -304,6 +311,13 @@ def run(
     x = masked_read(model, mask, outer, other, live=True)
     logits = model.head(x)
     return outer.tokens.unpack(logits)
+
+
+@torch.no_grad()
+def differences(model: Model, outer: Outer, run: AblatedRun) -> Float[Tensor, "W N D"]:
+    """x_w - x~_w of every writer, w in order, with every edge kept."""
+    mask = as_mask(model, None)
+    return _forward(_Job(model, outer, run, everything(model.graph)), mask, None)[1]
 
 
 @torch.no_grad()

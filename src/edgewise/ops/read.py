@@ -46,7 +46,10 @@ def mix_backward(
     mask: Float[Tensor, "R W"],
     ddelta: Float[Tensor, "W N D"],
 ) -> Float[Tensor, "R W"]:
-    """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32."""
+    """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32.
+
+    `delta` is what the gradients are contracted with: the run's own differences, or another's.
+    """
     wide = dx.flatten(1)
     ddelta.flatten(1).addmm_(mask.t(), wide)
     return (wide @ delta.flatten(1).t()).to(accumulator(dx.dtype))
@@ -86,12 +89,16 @@ def read_backward(
     dmean: Float[Tensor, "R N"],
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
+    contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "R W"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
+
+    `contrast` stands in for `delta` in the mask's gradient alone.
 
     `mean` is the forward pass's shift: the readers' means under a LayerNorm, zeros under an RMSNorm.
     """
     width = base.shape[1]
+    contrast = delta if contrast is None else contrast
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(base.dtype))
     slope = (2.0 / width) * dsquare
     offset = (dmean / width - slope * mean).to(base.dtype)[..., None]
@@ -99,7 +106,7 @@ def read_backward(
     for part in _slices(base, mask.shape[0]):
         dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part]).add_(offset[:, part])
         dx.baddbmm_(dp[:, part], weight)
-        dmask += mix_backward(dx, delta[:, part], mask, ddelta[:, part])
+        dmask += mix_backward(dx, contrast[:, part], mask, ddelta[:, part])
     return dmask
 
 

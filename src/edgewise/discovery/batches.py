@@ -1,0 +1,48 @@
+"""Training batches: a fixed cut of the training split into batches, taken in a new order every epoch.
+
+Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it had never
+stopped. Since the batches stay the same, what depends on the prompts alone (the full model's logits, the
+ablated run) is computed once for each and kept, as long as all of them fit in a budget of memory.
+"""
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from edgewise.discovery.found import Search
+from edgewise.prepared import Prepared, prepare
+
+
+class Batches:
+    """Prepared batches by step.
+
+    batch_size     prompts in each at most; the cut is even, so none is left out
+    memory         bytes that kept batches may take
+    """
+
+    def __init__(self, search: Search, batch_size: int, memory: float):
+        self.search, self.memory = search, memory
+        count = len(search.task.examples("train"))
+        self.n_batches = math.ceil(count / batch_size)
+        self.kept: dict[int, Prepared] = {}
+
+    @cached_property
+    def cut(self) -> list[np.ndarray]:
+        """Indices of each batch's prompts."""
+        count = len(self.search.task.examples("train"))
+        order = np.random.default_rng(self.search.seed).permutation(count)
+        return np.array_split(order, self.n_batches)
+
+    def at(self, step: int) -> Prepared:
+        """The batch of a step."""
+        epoch, place = divmod(step, self.n_batches)
+        order = np.random.default_rng([self.search.seed, epoch]).permutation(self.n_batches)
+        number = int(order[place])
+        if number in self.kept:
+            return self.kept[number]
+        batch = self.search.task.batch("train", self.cut[number].tolist())
+        ready = prepare(self.search.model, batch, self.search.ablation, self.search.reference)
+        if ready.n_bytes * self.n_batches <= self.memory:
+            self.kept[number] = ready
+        return ready

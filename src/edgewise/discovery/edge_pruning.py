@@ -1,0 +1,148 @@
+"""Edge Pruning (Bhaskar et al., arXiv 2406.16778): learn which edges to keep.
+
+Every edge has a hard-concrete gate z in [0, 1]; weights are frozen; the gates are trained so that the
+circuit predicts what the full model does, at a given number of edges:
+
+    min over log_alpha of  E_z KL( p_full(y | x) || p_circuit(y | x, x~; z) )
+
+The number of edges is controlled in one of two ways. "budget" (the default) projects the gates onto the
+number that is open in expectation, step by step, so the density comes out as asked (`budget`). "lagrangian"
+is the paper's penalty with learned multipliers (`lagrangian`).
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from edgewise.discovery.found import n_kept
+from edgewise.discovery.lagrangian import Schedule, target_at
+from edgewise.errors import ConfigError
+from edgewise.graph import Graph
+
+# Final sparsity targets at the centre of the paper's sweeps (its run scripts).
+PAPER_TARGETS = {"ioi": 0.98, "ioi-t1": 0.98, "greater-than": 0.98, "gendered-pronoun": 0.98}
+
+
+@dataclass(frozen=True)
+class EdgePruning:
+    """Hyperparameters of Edge Pruning. The circuit has exactly the density or number of edges asked for.
+
+    density, edges     size of the circuit: one of the two
+    steps              optimisation steps
+    batch_size         prompts a step
+    control            "budget" or "lagrangian"
+    init               "eap" starts from the rank of each edge's |EAP score|, "open" from gates open alike
+    init_prompts       training prompts that the EAP scores are taken over
+    spread             how far apart the EAP start puts gates: log_alpha = spread * logit(rank)
+    start_density      budget: where the density starts
+    reach              budget: share of the steps after which it has arrived
+    lr                 Adam's rate on log_alpha, in log-odds a step
+    warmup             steps over which the rate rises from 0
+    lr_floor           share of the rate that is left at the last step; the fall is linear, and begins when
+                       the budget has arrived (budget) or after the warm-up (lagrangian)
+    weight_decay       decoupled, on every trained tensor
+    clip               largest gradient norm over all trained tensors (None: no clipping)
+    nodes              one more gate for each writer, multiplying its edges
+    target_sparsity    lagrangian: the target that the penalty ends at (None: 1 - density)
+    sparsity_warmup    lagrangian: steps over which the target gets there
+    schedule           lagrangian: "linear" or "logarithmic" in the density
+    lr_multiplier      lagrangian: Adam's rate of the multipliers
+    init_log_alpha     "open": the gates' start, in log-odds
+    rounding           "count" keeps the best edges, as many as asked; "threshold" as many as the mean gate
+                       says, which is the paper's, and is not a number that can be asked for
+    cache_gb           memory for what depends on the prompts alone, kept from epoch to epoch
+    checkpoint_every   steps between checkpoints
+    """
+
+    name: ClassVar[str] = "edge-pruning"
+    density: float | None = 0.02
+    edges: int | None = None
+    steps: int = 200
+    batch_size: int = 16
+    control: Literal["budget", "lagrangian"] = "budget"
+    init: Literal["eap", "open"] = "eap"
+    init_prompts: int | None = 64
+    spread: float = 2.0
+    start_density: float = 0.3
+    reach: float = 0.6
+    lr: float = 0.3
+    warmup: int = 0
+    lr_floor: float = 0.1
+    weight_decay: float = 0.0
+    clip: float | None = None
+    nodes: bool = False
+    target_sparsity: float | None = None
+    sparsity_warmup: int = 0
+    schedule: Schedule = "linear"
+    lr_multiplier: float = 0.8
+    init_log_alpha: float = 10.0
+    rounding: Literal["count", "threshold"] = "count"
+    cache_gb: float = 2.0
+    checkpoint_every: int = 25
+
+    @classmethod
+    def paper(cls, task: str = "ioi", **changes: Any) -> "EdgePruning":
+        """The published hyperparameters for a GPT-2 task, at a target in the middle of the paper's sweep.
+
+        3,000 steps of 32 prompts; gates from N(10, 0.01), rates 0.8 with 200 steps of warm-up and a linear
+        fall to 0; AdamW's weight decay of 0.01; node gates without a node loss; a target sparsity rising
+        linearly over 2,500 steps; the circuit cut at the mean gate. `changes` override fields.
+        """
+        if task not in PAPER_TARGETS:
+            raise ConfigError(f"the paper has no task {task!r}; it has {', '.join(PAPER_TARGETS)}")
+        published: dict[str, Any] = {
+            "control": "lagrangian",
+            "init": "open",
+            "steps": 3000,
+            "batch_size": 32,
+            "lr": 0.8,
+            "lr_multiplier": 0.8,
+            "warmup": 200,
+            "lr_floor": 0.0,
+            "sparsity_warmup": 2500,
+            "weight_decay": 0.01,
+            "clip": 1.0,
+            "nodes": True,
+            "target_sparsity": PAPER_TARGETS[task],
+            "rounding": "threshold",
+        }
+        return cls(**{**published, **changes})
+
+    def check(self, graph: Graph) -> None:
+        n_kept(graph, self.density, self.edges)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _AT_LEAST and value is not None and not value >= _AT_LEAST[field.name]:
+                raise ConfigError(
+                    f"{field.name}={value}: it must be at least {_AT_LEAST[field.name]}"
+                )
+        for name in ("reach", "lr_floor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: it must be between 0 and 1")
+        if not 0 < self.start_density <= 1:
+            raise ConfigError(f"start_density={self.start_density}: it must be in (0, 1]")
+        if self.control == "budget" and self.rounding == "threshold":
+            raise ConfigError("rounding='threshold' is for control='lagrangian'; leave it 'count'")
+        if self.control == "budget" and self.nodes:
+            raise ConfigError("nodes=True is for control='lagrangian': a budget counts edge gates")
+        if self.control == "lagrangian":
+            target_at(0, self.sparsity_target(graph), self.sparsity_warmup, self.schedule)
+
+    def sparsity_target(self, graph: Graph) -> float:
+        """Where the Lagrangian's target ends."""
+        if self.target_sparsity is not None:
+            return self.target_sparsity
+        return 1 - n_kept(graph, self.density, self.edges) / graph.n_edges
+
+
+_AT_LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "init_prompts": 1,
+    "lr": 0,
+    "warmup": 0,
+    "weight_decay": 0,
+    "sparsity_warmup": 0,
+    "lr_multiplier": 0,
+    "cache_gb": 0,
+    "checkpoint_every": 1,
+}

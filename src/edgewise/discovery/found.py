@@ -1,0 +1,85 @@
+"""What every method returns, and what it is given."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from edgewise.ablation import Ablation, Means
+from edgewise.circuit import Circuit
+from edgewise.errors import ConfigError
+from edgewise.graph import Graph
+from edgewise.models.model import Model
+from edgewise.runs import RunFolder
+from edgewise.scores import EdgeScores
+from edgewise.tasks.task import Task
+
+Progress = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A discovered circuit.
+
+    circuit    the edges kept
+    scores     one number for every edge: `scores.top(k)` is the method's circuit of any other size
+    history    the run's records: step, loss, density, ...
+    seconds    what the search took, interruptions left out
+    """
+
+    circuit: Circuit
+    scores: EdgeScores
+    history: tuple[Mapping[str, Any], ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One run of a method: on what, from which seed, and where it reports and saves."""
+
+    model: Model
+    task: Task
+    ablation: Ablation
+    reference: Means | None
+    seed: int
+    folder: RunFolder | None
+    progress: Progress | None
+
+    def report(self, record: Mapping[str, Any], **shown: Any) -> None:
+        """Save a record, and show it with what is only of interest while waiting."""
+        if self.folder is not None:
+            self.folder.append(record)
+        if self.progress is not None:
+            self.progress({**record, **shown})
+
+
+class Method(Protocol):
+    """A frozen dataclass of hyperparameters."""
+
+    name: ClassVar[str]
+
+    def check(self, graph: Graph) -> None:
+        """Raise ConfigError for values that can't be meant, before any work."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a search gives: scores, how many of the best edges are the circuit, and its records."""
+
+    scores: EdgeScores
+    kept: int
+    history: tuple[Mapping[str, Any], ...] = ()
+
+
+def n_kept(graph: Graph, density: float | int | None, edges: int | None) -> int:
+    """How many edges were asked for; ConfigError unless exactly one of the two asks, within bounds."""
+    if (density is None) == (edges is None):
+        raise ConfigError(
+            f"ask for a density or for a number of edges, not both: density={density}, edges={edges}"
+        )
+    if edges is not None:
+        if not 1 <= edges <= graph.n_edges:
+            raise ConfigError(f"edges={edges}: the graph has {graph.n_edges}, ask for 1 to all")
+        return edges
+    if not 0 < density <= 1:
+        raise ConfigError(f"density={density}: it must be above 0 and at most 1, such as 0.02")
+    return max(1, round(density * graph.n_edges))

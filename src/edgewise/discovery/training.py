@@ -1,0 +1,232 @@
+"""The training loop of Edge Pruning: a step, its state on disk, and the rounding at the end.
+
+Noise and batches of a step follow from the seed and the step's number, so the state is what the optimiser
+holds and nothing else, and a resumed run is the uninterrupted one bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from edgewise import runtime
+from edgewise.discovery import budget, lagrangian
+from edgewise.discovery.attribution import eap_values
+from edgewise.discovery.batches import Batches
+from edgewise.discovery.edge_pruning import EdgePruning
+from edgewise.discovery.found import Result, Search, n_kept
+from edgewise.errors import NonFiniteError
+from edgewise.ops import gates
+from edgewise.ops.kl import kl_rows
+from edgewise.scores import EdgeScores
+from edgewise.stream import dense_mask
+
+
+def train(method: EdgePruning, search: Search) -> Result:
+    """Train the gates, from the last checkpoint if there is one, and round them."""
+    run = _Training(method, search)
+    saved = None if search.folder is None else search.folder.load_checkpoint()
+    if saved is None:
+        run.start()
+        run.save(0)
+        first = 0
+    else:
+        first = run.restore(*saved)
+    for step in range(first, method.steps):
+        run.advance(step)
+        if (step + 1) % method.checkpoint_every == 0 or step + 1 == method.steps:
+            run.save(step + 1)
+    return run.result()
+
+
+class _Training:
+    """Trained tensors, their optimiser, and the clock."""
+
+    def __init__(self, method: EdgePruning, search: Search):
+        self.method, self.search = method, search
+        self.graph = search.model.graph
+        self.kept = n_kept(self.graph, method.density, method.edges)
+        device = search.model.device
+        self.writer_of = torch.tensor(self.graph.writer_of, device=device, dtype=torch.long)
+        self.log_alpha = torch.zeros(self.graph.n_edges, device=device, requires_grad=True)
+        self.nodes = torch.zeros(self.graph.n_writers, device=device, requires_grad=True)
+        self.multipliers = torch.zeros(2, device=device, requires_grad=True)
+        trained = [self.log_alpha, *([self.nodes] if method.nodes else [])]
+        groups: list[dict[str, Any]] = [{"params": trained, "lr": method.lr}]
+        if method.control == "lagrangian":
+            groups.append(
+                {"params": [self.multipliers], "lr": method.lr_multiplier, "maximize": True}
+            )
+        self.optimiser = torch.optim.AdamW(groups, weight_decay=method.weight_decay)
+        self.rates = [group["lr"] for group in groups]
+        self.batches = Batches(search, method.batch_size, method.cache_gb * 1e9)
+        self.history: list[Mapping[str, Any]] = []
+        self.earlier, self.began = 0.0, time.monotonic()
+
+    @property
+    def trained(self) -> list[Tensor]:
+        return [p for group in self.optimiser.param_groups for p in group["params"]]
+
+    @property
+    def seconds(self) -> float:
+        """Spent on this run so far, interruptions left out."""
+        return self.earlier + time.monotonic() - self.began
+
+    # --- start, save, restore --------------------------------------------------------------------
+
+    @torch.no_grad()
+    def start(self) -> None:
+        """Initial gates."""
+        method = self.method
+        if method.init == "eap":
+            with torch.enable_grad():
+                scores = eap_values(self.search, method.batch_size, method.init_prompts).abs()
+            place = torch.empty_like(scores)
+            order = torch.argsort(scores, stable=True)
+            place[order] = torch.arange(len(scores), device=place.device, dtype=place.dtype)
+            self.log_alpha += method.spread * torch.logit((place + 0.5) / len(scores))
+            return
+        for number, tensor in enumerate((self.log_alpha, self.nodes)):
+            noise = torch.randn(tensor.shape, generator=self._noise(-1 - number))
+            tensor += (method.init_log_alpha + 0.01 * noise).to(tensor.device)
+
+    def save(self, step: int) -> None:
+        if self.search.folder is None:
+            return
+        tensors: dict[str, Tensor] = {}
+        for i, p in enumerate(self.trained):
+            tensors[f"value.{i}"] = p.detach()
+            for name, value in self.optimiser.state[p].items():
+                tensors[f"{name}.{i}"] = value
+        self.search.folder.save_checkpoint(step, tensors, {"seconds": self.seconds})
+
+    @torch.no_grad()
+    def restore(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
+        for i, p in enumerate(self.trained):
+            p.copy_(tensors[f"value.{i}"])
+            for key in (k for k in tensors if k.endswith(f".{i}") and not k.startswith("value")):
+                name = key.rsplit(".", 1)[0]
+                there = "cpu" if name == "step" else p.device
+                self.optimiser.state[p][name] = tensors[key].to(there)
+        self.earlier = float(state["seconds"])
+        folder = self.search.folder
+        assert folder is not None
+        folder.truncate(step)
+        self.history = folder.records()
+        return step
+
+    # --- a step ----------------------------------------------------------------------------------
+
+    def advance(self, step: int) -> None:
+        """One optimisation step."""
+        method = self.method
+        ready = self.batches.at(step)
+        if method.control == "budget":
+            target = budget.density_at(
+                step,
+                method.start_density,
+                self.kept / self.graph.n_edges,
+                round(method.reach * method.steps),
+            )
+            with torch.no_grad():
+                c = budget.shift(self.log_alpha, target * self.graph.n_edges)
+            shifted = (self.log_alpha - c).detach().requires_grad_()
+            z = gates.sample(shifted, self._uniform(step, 0, shifted))
+        else:
+            z = gates.sample(self.log_alpha, self._uniform(step, 0, self.log_alpha))
+        effective = z
+        if method.nodes:
+            node = gates.sample(self.nodes, self._uniform(step, 1, self.nodes))
+            effective = z * node[self.writer_of]
+        mask = dense_mask(self.graph, effective)
+        rows = kl_rows(ready.full, ready.logits(mask, live=True), ready.batch.token_set)
+        kl = loss = (rows * ready.batch.weights).sum()
+        if method.control == "lagrangian":
+            aim = method.sparsity_target(self.graph)
+            rises = method.sparsity_warmup
+            aim = lagrangian.target_at(step, aim, rises, method.schedule)
+            target = 1 - aim
+            loss = loss + lagrangian.penalty(1 - z.mean(), aim, self.multipliers)
+        self.optimiser.zero_grad()
+        loss.backward()
+        if method.control == "budget":
+            assert shifted.grad is not None
+            self.log_alpha.grad = budget.project(shifted.grad, shifted.detach())
+        for p in self.trained:
+            p.grad = runtime.all_reduce_mean(p.grad)
+        self._refuse_non_finite(step, loss)
+        if method.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.trained, method.clip)
+        for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            group["lr"] = rate * self._rate(step)
+        self.optimiser.step()
+        record = {
+            "step": step,
+            "loss": loss.item(),
+            "kl": kl.item(),
+            "density": (effective > 0).float().mean().item(),
+            "target": target,
+            "seconds": self.seconds,
+        }
+        self.history.append(record)
+        done = self.seconds / (step + 1)
+        self.search.report(
+            record,
+            phase="training",
+            steps=method.steps,
+            steps_per_second=1 / done,
+            seconds_left=done * (method.steps - step - 1),
+        )
+
+    def _rate(self, step: int) -> float:
+        """Share of the learning rate at a step: linear warm-up, then a linear fall to the floor."""
+        method = self.method
+        if step < method.warmup:
+            return step / method.warmup
+        holds = method.reach * method.steps if method.control == "budget" else method.warmup
+        falling = (step - holds) / max(1.0, method.steps - holds)
+        return max(method.lr_floor, 1 - max(0.0, falling))
+
+    def _noise(self, step: int, number: int = 0) -> torch.Generator:
+        """The generator of a step's noise; on the CPU, so that devices agree."""
+        return torch.Generator().manual_seed(hash((self.search.seed, step, number)) & (2**63 - 1))
+
+    def _uniform(self, step: int, number: int, like: Tensor) -> Tensor:
+        noise = torch.rand(like.shape, generator=self._noise(step, number))
+        return noise.to(like.device)
+
+    def _refuse_non_finite(self, step: int, loss: Tensor) -> None:
+        finite = math.isfinite(loss.item())
+        if finite and all(bool(torch.isfinite(p.grad).all()) for p in self.trained):
+            return
+        folder = self.search.folder
+        where = "" if folder is None else f" The last good checkpoint is in {folder.path}."
+        raise NonFiniteError(
+            f"step {step}: {'the gradient' if finite else 'the loss'} became NaN or infinite.{where} "
+            f"Try a smaller lr (it is {self.method.lr}) in a new folder, or the model in float32"
+        )
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def result(self) -> Result:
+        """Scores and how many edges to keep."""
+        if self.method.control == "budget":
+            values = self.log_alpha.detach()
+            return Result(self._scores(values), self.kept, tuple(self.history))
+        soft = gates.deterministic(self.log_alpha.detach())
+        if self.method.nodes:
+            soft = soft * gates.deterministic(self.nodes.detach())[self.writer_of]
+        kept = self.kept
+        if self.method.rounding == "threshold":
+            kept = round(float(soft.sum(dtype=torch.float64)))
+        # Ties at 0 are broken by the gates themselves.
+        tie = 1e-6 * torch.sigmoid(self.log_alpha.detach())
+        return Result(self._scores(soft + tie), kept, tuple(self.history))
+
+    def _scores(self, values: Float[Tensor, " E"]) -> EdgeScores:
+        return EdgeScores(self.graph, values.float().cpu().numpy())
