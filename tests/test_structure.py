@@ -25,10 +25,20 @@ LEVELS = (
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "prepared", "shard", "adapt", "loading"),
     ("discovery", "evaluation"),
-    ("eap_ig", "drawing", "export", "view"),
+    ("eap_ig", "compare", "drawing", "export", "view"),
     ("cli", "__main__"),
 )
-WITHOUT_TORCH = ("graph", "files", "wiring", "circuit", "scores", "report", "export", "view")
+WITHOUT_TORCH = (
+    "graph",
+    "files",
+    "wiring",
+    "circuit",
+    "scores",
+    "report",
+    "compare",
+    "export",
+    "view",
+)
 MAX_LINES = 400
 
 

@@ -1,0 +1,168 @@
+"""Runs side by side: a line of numbers for each, and how much their circuits share. No torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+from edgewise.circuit import Circuit, Overlap
+from edgewise.errors import DataError
+from edgewise.report import Report
+from edgewise.table import aligned, percent
+
+METRICS = {"kl": "KL", "exact_match": "exact match", "accuracy": "accuracy"}
+SETTINGS = ("model", "task", "split", "ablation", "n_prompts")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run: its circuit's size, its report's means, the seconds that its search took.
+
+    `settings` are what its report is of; `metrics` and `settings` are empty without a report.
+    """
+
+    edges: int
+    edges_alive: int
+    density: float | int
+    metrics: Mapping[str, float | int]
+    seconds: float | int | None
+    settings: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    lines      a line for each run, in the order given
+    overlaps   each pair of circuits of one graph, once, in that order
+    differing  settings in which the reports differ, so that their metrics can't be compared as such
+    """
+
+    lines: Mapping[str, Line]
+    overlaps: Mapping[tuple[str, str], Overlap]
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        found = {
+            name: {line.settings[name] for line in self.lines.values() if line.settings}
+            for name in SETTINGS
+        }
+        return tuple(name for name, values in found.items() if len(values) > 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON values; null where chance expects no shared edge."""
+        pairs = [
+            {
+                "runs": list(names),
+                **asdict(overlap),
+                "iou": overlap.iou,
+                "times_chance": overlap.times_chance if overlap.expected else None,
+            }
+            for names, overlap in self.overlaps.items()
+        ]
+        lines = {name: asdict(line) for name, line in self.lines.items()}
+        return {"runs": lines, "overlaps": pairs, "differing": list(self.differing)}
+
+    def __str__(self) -> str:
+        parts = [self._table()]
+        if self.differing:
+            these = ", ".join(self.differing)
+            parts.append(f"the reports differ in {these}: their metrics are not of one kind")
+        if self.overlaps:
+            parts.append(self._matrix())
+        if len(self.overlaps) == 1:
+            ((a, b), overlap) = next(iter(self.overlaps.items()))
+            chance = f" (p = {overlap.p_value:.2g})"
+            if overlap.expected:
+                chance = f", {overlap.times_chance:,.3g} times what chance would give{chance}"
+            parts.append(f"{a} and {b} share {overlap.intersection:,} edges{chance}")
+        return "\n\n".join(parts)
+
+    def _table(self) -> str:
+        shown = [m for m in METRICS if any(m in line.metrics for line in self.lines.values())]
+        timed = any(line.seconds is not None for line in self.lines.values())
+        head = ["", *self.differing, "edges", "alive", "density", *(METRICS[m] for m in shown)]
+        rows = [[*head, "seconds"] if timed else head]
+        for name, line in self.lines.items():
+            cells = [name, *(str(line.settings.get(s, "-")) for s in self.differing)]
+            cells += [f"{line.edges:,}", f"{line.edges_alive:,}", percent(line.density)]
+            cells += [f"{line.metrics[m]:z.3f}" if m in line.metrics else "-" for m in shown]
+            if timed:
+                cells.append("-" if line.seconds is None else f"{line.seconds:,.0f}")
+            rows.append(cells)
+        return aligned(rows)
+
+    def _matrix(self) -> str:
+        """Sizes on the diagonal; a dash for circuits of different graphs."""
+        names = [name for name in self.lines if any(name in pair for pair in self.overlaps)]
+        rows = [["", *names]]
+        for i, row in enumerate(names):
+            cells = [row]
+            for j, column in enumerate(names):
+                overlap = self.overlaps.get((row, column) if i < j else (column, row))
+                if i == j:
+                    cells.append(f"{self.lines[row].edges:,}")
+                elif overlap is None:
+                    cells.append("-")
+                else:
+                    cells.append(f"{overlap.intersection:,}" if i < j else f"{overlap.iou:.3f}")
+            rows.append(cells)
+        legend = "overlap: edges in both above the diagonal, in both / in either below it"
+        return f"{legend}\n{aligned(rows)}"
+
+
+def compare(
+    reports: Mapping[str, Report],
+    circuits: Mapping[str, Circuit] | None = None,
+    seconds: Mapping[str, float | int] | None = None,
+) -> Comparison:
+    """Runs by name: their reports, their circuits, the time of their searches, as far as known.
+
+    A run has a report, a circuit, or both. Raises DataError for none at all, and for a circuit that
+    is not the one its report is of.
+    """
+    circuits, seconds = circuits or {}, seconds or {}
+    names = tuple(dict.fromkeys([*reports, *circuits]))
+    if not names:
+        raise DataError("nothing to compare: give at least one run")
+    lines = {
+        name: _line(name, reports.get(name), circuits.get(name), seconds.get(name))
+        for name in names
+    }
+    return Comparison(lines, overlaps([name for name in names if name in circuits], circuits))
+
+
+def overlaps(
+    names: Sequence[str], circuits: Mapping[str, Circuit]
+) -> dict[tuple[str, str], Overlap]:
+    """Every pair of circuits of one graph, once."""
+    return {
+        (a, b): circuits[a].overlap(circuits[b])
+        for a, b in combinations(names, 2)
+        if circuits[a].graph == circuits[b].graph
+    }
+
+
+def _line(
+    name: str, report: Report | None, circuit: Circuit | None, seconds: float | int | None
+) -> Line:
+    if report is None:
+        alive = int(circuit.alive.sum())
+        return Line(circuit.n_edges, alive, circuit.density, {}, seconds, {})
+    if circuit is not None and (circuit.n_edges, circuit.graph.n_edges) != (
+        report.edges,
+        report.n_edges,
+    ):
+        raise DataError(
+            f"{name}: the report is of {report.edges:,} of {report.n_edges:,} edges, the circuit "
+            f"has {circuit.n_edges:,} of {circuit.graph.n_edges:,}: evaluate it again"
+        )
+    found = report.rows["circuit"].metrics
+    return Line(
+        edges=report.edges,
+        edges_alive=report.edges_alive,
+        density=report.density,
+        metrics={metric: estimate.mean for metric, estimate in found.items()},
+        seconds=seconds,
+        settings={setting: getattr(report, setting) for setting in SETTINGS},
+    )

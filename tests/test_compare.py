@@ -1,0 +1,117 @@
+"""Comparisons worked out by hand."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from edgewise.circuit import Circuit
+from edgewise.compare import Comparison, compare
+from edgewise.errors import DataError
+from edgewise.estimate import Estimate
+from edgewise.graph import Graph
+from edgewise.report import Report, Row
+
+GRAPH = Graph(1, 1, 1)  # 8 edges
+FIRST = Circuit.of(GRAPH, ["input->m0", "m0->logits", "a0.h0->logits"])  # no path through a0.h0
+SECOND = Circuit.of(GRAPH, ["input->m0", "m0->logits", "input->logits", "input->a0.h0<v>"])
+OTHER = Circuit.full(Graph(1, 2, 1))
+
+
+def report(circuit: Circuit, kl: float, **changes: str) -> Report:
+    values = {"kl": kl, "exact_match": 0.75, "accuracy": 0.5}
+    metrics = {name: Estimate(value, value, value) for name, value in values.items()}
+    row = Row(len(circuit), int(circuit.alive.sum()), circuit.density, metrics)
+    given = {"model": "tiny", "task": "toy", "split": "test", "ablation": "zero", **changes}
+    return Report(**given, n_prompts=4, n_edges=circuit.graph.n_edges, rows={"circuit": row})
+
+
+CIRCUITS = {"runs/a": FIRST, "b": SECOND}
+REPORTS = {"runs/a": report(FIRST, 0.25), "b": report(SECOND, 1.5)}
+
+TEXT = """\
+        edges  alive  density     KL  exact match  accuracy  seconds
+runs/a      3      2    37.5%  0.250        0.750     0.500    2,756
+b           4      3      50%  1.500        0.750     0.500        -
+
+overlap: edges in both above the diagonal, in both / in either below it
+        runs/a  b
+runs/a       3  2
+b        0.400  4
+
+runs/a and b share 2 edges, 1.33 times what chance would give (p = 0.5)"""
+
+
+def test_two_runs_as_text():
+    # Of 3 and 4 edges in 8 chance expects 3 * 4 / 8; P(2 or 3 shared) = (6 * 4 + 4 * 1) / 56
+    found = compare(REPORTS, CIRCUITS, {"runs/a": 2756.4})
+    assert str(found) == TEXT
+
+
+def test_two_runs_as_data():
+    found = compare(REPORTS, CIRCUITS, {"runs/a": 2756.4})
+    data = found.to_json()
+    assert data == json.loads(json.dumps(data, allow_nan=False))
+    assert data["runs"]["runs/a"]["metrics"]["kl"] == 0.25
+    assert data["runs"]["runs/a"]["seconds"] == 2756.4
+    assert data["runs"]["b"]["seconds"] is None
+    (pair,) = data["overlaps"]
+    assert pair.pop("p_value") == pytest.approx(0.5)
+    assert pair.pop("times_chance") == pytest.approx(4 / 3)
+    expected = {"intersection": 2, "union": 5, "expected": 1.5, "iou": 0.4}
+    assert pair == {"runs": ["runs/a", "b"], **expected}
+    assert data["differing"] == []
+
+
+def test_reports_of_different_things_say_so():
+    reports = {**REPORTS, "b": report(SECOND, 1.5, task="other", ablation="mean")}
+    found = compare(reports)
+    assert found.differing == ("task", "ablation")
+    lines = str(found).splitlines()
+    assert lines[0].split()[:2] == ["task", "ablation"]
+    assert lines[2].split()[:3] == ["b", "other", "mean"]
+    assert "the reports differ in task, ablation" in str(found)
+    assert "overlap" not in str(found)
+
+
+def test_a_run_without_a_report_and_one_without_a_circuit():
+    found = compare({"b": REPORTS["b"]}, {"runs/a": FIRST})
+    assert list(found.lines) == ["b", "runs/a"]
+    assert (found.lines["runs/a"].edges, found.lines["runs/a"].edges_alive) == (3, 2)
+    assert found.lines["runs/a"].metrics == {}
+    assert found.overlaps == {}
+    assert str(found).splitlines()[2].split() == ["runs/a", "3", "2", "37.5%", "-", "-", "-"]
+    bare = compare({}, CIRCUITS)
+    assert str(bare).splitlines()[0].split() == ["edges", "alive", "density"]
+
+
+def test_circuits_of_other_graphs_share_no_matrix_cell():
+    third = Circuit.full(OTHER.graph) - Circuit.of(OTHER.graph, ["input->m0"])
+    found = compare({}, {**CIRCUITS, "wide": OTHER, "most": third})
+    assert set(found.overlaps) == {("runs/a", "b"), ("wide", "most")}
+    matrix = str(found).splitlines()[-5:]
+    assert matrix[0].split() == ["runs/a", "b", "wide", "most"]
+    assert matrix[1].split() == ["runs/a", "3", "2", "-", "-"]
+    assert matrix[4].split()[:3] == ["most", "-", "-"]
+    assert "overlap" not in str(compare({}, {"a": FIRST, "wide": OTHER}))
+
+
+def test_an_empty_circuit_has_nothing_to_expect():
+    found = compare({}, {"a": Circuit.empty(GRAPH), "b": FIRST})
+    assert found.to_json()["overlaps"][0]["times_chance"] is None
+    assert str(found).endswith("a and b share 0 edges (p = 1)")
+
+
+def test_what_can_t_be_compared():
+    with pytest.raises(DataError, match="nothing to compare"):
+        compare({})
+    with pytest.raises(DataError, match="b: the report is of 4 of 8 edges, the circuit has 3 of 8"):
+        compare(REPORTS, {"b": FIRST})
+
+
+def test_metrics_that_no_run_has_take_no_column():
+    row = REPORTS["b"].rows["circuit"]
+    bare = replace(REPORTS["b"], rows={"circuit": replace(row, metrics={"kl": Estimate(1, 1, 1)})})
+    found = compare({"b": bare})
+    assert isinstance(found, Comparison)
+    assert str(found).splitlines()[0].split() == ["edges", "alive", "density", "KL"]
