@@ -58,8 +58,8 @@ empty        0      0       0%  5.000        0.750     0.500       -1.000
 random      20     10       2%  4.000        0.750     0.500       -0.500
 
 circuit: KL 0.250 (0.125 to 0.375), 95th percentile 0.500, maximum 0.750
-exact match 0.750 (0.625 to 0.875); 0.900 on the 24 the model gets right; \
-0.600 on the 16 the model gets wrong
+exact match 0.750 (0.625 to 0.875), 0.900 where the model is right (24), \
+0.600 where the model is wrong (16)
 
 by magnitude  edges  alive  density     KL  exact match  accuracy  logit diff.
                  20     10       2%  0.250        0.700     0.500        3.000

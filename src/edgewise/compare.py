@@ -72,7 +72,8 @@ class Comparison:
             parts.append(self._matrix())
         if len(self.overlaps) == 1:
             ((a, b), overlap) = next(iter(self.overlaps.items()))
-            chance = f" (p = {overlap.p_value:.2g})"
+            p = f"= {overlap.p_value:.2g}" if overlap.p_value else "< 1e-300"
+            chance = f" (p {p})"
             if overlap.expected:
                 chance = f", {overlap.times_chance:,.3g} times what chance would give{chance}"
             parts.append(f"{a} and {b} share {overlap.intersection:,} edges{chance}")

@@ -215,7 +215,7 @@ class Report:
             right = round(self.metric("accuracy", "full") * self.n_prompts)
             for verdict, n in (("right", right), ("wrong", self.n_prompts - right)):
                 if (name := f"exact_match_{verdict}") in found:
-                    lines[-1] += f"; {found[name].mean:z.3f} on the {n:,} the model gets {verdict}"
+                    lines[-1] += f", {found[name].mean:z.3f} where the model is {verdict} ({n:,})"
         return "\n".join(lines)
 
     def _areas(self) -> str:
