@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
@@ -52,6 +52,7 @@ class Search:
             self.progress({**record, **shown})
 
 
+@runtime_checkable
 class Method(Protocol):
     """A frozen dataclass of hyperparameters."""
 
