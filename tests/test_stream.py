@@ -44,7 +44,7 @@ def full_mask(model: Model) -> Tensor:
 def sparse_mask(model: Model, density: float, seed: int) -> Tensor:
     """Random fractions on a few edges; most parts are dead. A free input stays read by all."""
     z = tiny.random_mask(model, seed)
-    kept = torch.rand(z.shape, generator=torch.Generator().manual_seed(seed)) < density
+    kept = torch.rand(z.shape, generator=torch.Generator().manual_seed(seed + 99)) < density
     return torch.where(kept | torch.from_numpy(model.graph.causal & ~model.graph.valid), z, 0.0)
 
 
@@ -201,7 +201,7 @@ def test_a_score_is_the_first_order_effect_of_removing_its_edge() -> None:
 
 
 @each_case
-@pytest.mark.parametrize("density", [0.0, 0.03, 0.12, 0.4])
+@pytest.mark.parametrize("density", [0.0, 0.06, 0.15, 0.4])
 def test_leaving_out_dead_parts_changes_no_value(
     name: str, embeddings: str, density: float
 ) -> None:
@@ -215,24 +215,30 @@ def test_leaving_out_dead_parts_changes_no_value(
 @each_model
 @each_kind
 def test_gradients_of_live_edges_stay_exact(name: str, kind: str) -> None:
-    model, given = tiny.model(name), tiny.prompts("right")
-    for seed, density in enumerate([0.05, 0.1, 0.2, 0.4]):
+    dtype = torch.float32 if name in tiny.FLOAT32_ONLY else torch.float64
+    model, given = tiny.model(name, dtype=dtype), tiny.prompts("right")
+    seen = 0
+    for seed, density in enumerate([0.1, 0.2, 0.3, 0.5]):
         mask = sparse_mask(model, density, seed)
         found = []
         for live in (True, False):
             z = mask.clone().requires_grad_()
             run, _ = tiny.ablated(model, kind, given, with_oracle=False)
             logits = tiny.engine_logits(model, z, given, run, live=live)
-            logits.log_softmax(-1)[:, 7].sum().backward()
+            (logits * torch.linspace(-1, 1, logits.shape[1])).sum().backward()
             found.append(z.grad)
         part, whole = found
         between_live = live_entries(model, mask, kind)
         computed = between_live & (mask != 0)
-        assert tiny.relative(part[computed], whole[computed]) < 1e-5 if computed.any() else True
+        seen += int(computed.sum())
+        if computed.any():
+            bound = 1e-10 if name in tiny.EXACT else 1e-4
+            assert tiny.relative(part[computed], whole[computed]) < bound
         assert not part[~between_live].any()
         kept = (mask != 0).numpy()[model.graph.valid]
         alive = torch.from_numpy(model.graph.dense(wiring.alive(model.graph, kept), 0.0))
         assert computed[alive].all()
+    assert seen > 10
 
 
 def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:
