@@ -33,8 +33,12 @@ class Setting:
     graph: Graph
 
     @property
+    def base(self) -> nn.Module:
+        return self.hf.base_model.get_submodule(self.family.base)
+
+    @property
     def blocks(self) -> list[nn.Module]:
-        return list(self.hf.base_model.get_submodule(self.family.layers))
+        return list(self.base.get_submodule(self.family.layers))
 
     def part(self, block: nn.Module, field: str) -> nn.Module | None:
         """A block's norm, by its field of the family."""
@@ -120,7 +124,7 @@ def run(
         out = attention.get_submodule(family.out)
         handles.append(out.register_forward_pre_hook(take_heads(block)))
         handles.append(attention.register_forward_hook(take_mlp(layer, block)))
-    final = hf.base_model.get_submodule(family.final_norm)
+    final = setting.base.get_submodule(family.final_norm)
     handles.append(final.register_forward_pre_hook(lambda *_: (read(graph.logits_reader),)))
     logits = forward(hf, input_ids, attention_mask, handles)
     return Run(writes, reads, logits)
@@ -141,20 +145,21 @@ def forward(
 def reader_rows(setting: Setting, attention: nn.Module) -> list[Tensor]:
     """For each projection, the row of its block's H + 2G readers that each output belongs to."""
     graph, family = setting.graph, setting.family
+    layout = family.setting("layout", setting.hf.config)
     heads, groups = graph.n_heads, graph.n_kv_heads
     q, k = list(range(heads)), list(range(heads, heads + groups))
     v = [row + groups for row in k]
     if len(family.qkv) == 3:
         orders = [q, k, v]
-    elif family.layout == "concat":
+    elif layout == "concat":
         orders = [q + k + v]
-    elif family.layout == "grouped":
+    elif layout == "grouped":
         share = heads // groups
         orders = [
             [row for g in range(groups) for row in (*q[g * share : (g + 1) * share], k[g], v[g])]
         ]
     else:
-        raise NotImplementedError(f"the oracle has no layout {family.layout!r}")
+        raise NotImplementedError(f"the oracle has no layout {layout!r}")
     found = []
     for path, order in zip(family.qkv, orders, strict=True):
         projection = attention.get_submodule(path)
@@ -191,8 +196,14 @@ def mlp_write(setting: Setting, block: nn.Module, x: Tensor) -> Tensor:
     """What the MLP adds to the stream when it reads x."""
     norm, post = setting.part(block, "mlp_norm"), setting.part(block, "mlp_post_norm")
     h = x if norm is None else norm.forward(x)
-    write = setting.family.write_mlp
-    y = write(block, h) if write else block.get_submodule(setting.family.mlp).forward(h)
+    first, *rest = (block.get_submodule(path) for path in setting.family.mlp_path)
+    y = (
+        first.forward(h, torch.zeros_like(h))
+        if setting.family.mlp_adds_stream
+        else first.forward(h)
+    )
+    for module in rest:
+        y = module.forward(y)
     y = y[0] if isinstance(y, tuple) else y
     return (y if post is None else post.forward(y)) * setting.multiplier
 
@@ -267,9 +278,9 @@ def streams(
         handles.append(block.register_forward_pre_hook(look("block", layer), with_kwargs=True))
         if not graph.parallel:
             first = setting.part(block, "mlp_norm")
-            first = block.get_submodule(family.mlp) if first is None else first
+            first = block.get_submodule(family.mlp_path[0]) if first is None else first
             handles.append(first.register_forward_pre_hook(look("mlp", layer), with_kwargs=True))
-    final = setting.hf.base_model.get_submodule(family.final_norm)
+    final = setting.base.get_submodule(family.final_norm)
     handles.append(final.register_forward_pre_hook(look("final", 0), with_kwargs=True))
     forward(setting.hf, input_ids, attention_mask, handles)
     found = []

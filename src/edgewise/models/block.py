@@ -1,12 +1,13 @@
 """One transformer block as readers and writers, by the model's own submodules.
 
-Reader side: q_h = norm(x) W_h + b_h for a read x. With the norm's gain g folded into the projection, all a
-reader needs of its wide input are a projection p and two scalars (see `ops.read`):
+Reader side: q_h = norm(x) W_h + b_h for a read x. With the norm's gain g folded into the
+projection, all a reader needs of its wide input are a projection p and two scalars (see
+`ops.read`):
 
     norm(x) W^T + b = (p - mean * sum(W g)) / scale + (W beta + b)         p = x (W g)^T
 
-Writer side: with a head's output o_h, its slice W_h of the output projection and, where the block ends in
-a post-norm, the scale r = 1 / rms(sum_h o_h W_h + b_O) of this run and its gain g,
+Writer side: with a head's output o_h, its slice W_h of the output projection and, where the block
+ends in a post-norm, the scale r = 1 / rms(sum_h o_h W_h + b_O) of this run and its gain g,
 
     x_h = g (o_h r W_h + r b_O / H)
 
@@ -14,7 +15,6 @@ so every byte that the block adds to the stream belongs to one head.
 Shapes: N tokens, H heads, G kv heads, C channels, D width.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from edgewise.errors import ModelError
 from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Sink
 from edgewise.models.tokens import Tokens
@@ -39,17 +40,21 @@ class Norm:
     eps: float
 
     @classmethod
-    def of(cls, module: nn.Module, offset: float) -> "Norm":
-        centred = "RMS" not in type(module).__name__
-        eps = next(
-            getattr(module, name) for name in ("eps", "variance_epsilon") if hasattr(module, name)
-        )
-        return cls(module, centred, offset, eps)
+    def of(cls, module: nn.Module, family: Family) -> "Norm":
+        names = [name for name in ("eps", "variance_epsilon") if hasattr(module, name)]
+        eps = getattr(module, names[0]) if names else family.norm_eps
+        if eps is None:
+            raise ModelError(
+                f"{family.model_type}: a {type(module).__name__} doesn't say its epsilon"
+            )
+        return cls(module, "RMS" not in type(module).__name__, family.norm_offset, eps)
 
     @property
     def gain(self) -> Float[Tensor, " D"] | None:
         weight = getattr(self.module, "weight", None)
-        return weight if weight is None or not self.offset else weight + self.offset
+        if weight is None or not self.offset:
+            return weight
+        return weight.to(accumulator(weight.dtype)) + self.offset
 
     @property
     def bias(self) -> Float[Tensor, " D"] | None:
@@ -61,7 +66,7 @@ class Block:
     """The parts of one block; `attention` is a shadow whose projections are feeds and a sink."""
 
     module: nn.Module
-    family: Family
+    layout: str  # of a fused projection
     n_heads: int
     n_kv_heads: int
     head_dim: int
@@ -72,6 +77,8 @@ class Block:
     attention: nn.Module
     feeds: tuple[Feed, ...]
     sink: Sink
+    mlp: tuple[nn.Module, ...]
+    mlp_adds_stream: bool
     attention_norm: Norm | None
     mlp_norm: nn.Module | None
     attention_post_norm: Norm | None
@@ -83,7 +90,7 @@ class Block:
         """Cut the output rows (O first) of a fused projection into q (H, C), k (G, C), v (G, C)."""
         heads, groups, channels = self.n_heads, self.n_kv_heads, self.head_dim
         rest = rows.shape[1:]
-        if self.family.layout == "grouped":
+        if self.layout == "grouped":
             table = rows.reshape(groups, heads // groups + 2, channels, *rest)
             q = table[:, :-2].reshape(heads, channels, *rest)
             return q, table[:, -2], table[:, -1]
@@ -94,7 +101,7 @@ class Block:
         """What the projections would have returned for q (..., H, C), k and v (..., G, C)."""
         if len(self.projections) == 3:
             return [q.flatten(-2), k.flatten(-2), v.flatten(-2)]
-        if self.family.layout == "concat":
+        if self.layout == "concat":
             return [torch.cat([q.flatten(-2), k.flatten(-2), v.flatten(-2)], -1)]
         grouped = q.unflatten(-2, (self.n_kv_heads, -1))
         return [torch.cat([grouped, k.unsqueeze(-2), v.unsqueeze(-2)], -2).flatten(-3)]
@@ -107,7 +114,7 @@ class Block:
         return list(self.split_rows(weights[0]))
 
     def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
-        """Projections of the `live` readers of this block (None: all) with the norm's gain folded in."""
+        """Projections of the `live` readers (None: all) with the norm's gain folded in."""
         weights = self._weights()
         if live is not None:
             counts = [weight.shape[0] for weight in weights]
@@ -160,7 +167,7 @@ class Block:
         return (out + offsets[:, None]).to(p.dtype)
 
     def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
-        """Queries, keys and values when every reader sees the same x: the model's own submodules."""
+        """Queries, keys and values when every reader sees the same x, by the model's modules."""
         h = self.attention_norm.module(x) if self.attention_norm else x
         outputs = [projection(h) for projection in self.projections]
         if len(outputs) == 3:
@@ -171,7 +178,7 @@ class Block:
     def attend(
         self, qkv: Float[Tensor, "R N C"], call: Call, tokens: Tokens
     ) -> Float[Tensor, "N H C"]:
-        """The model's own attention on given queries, keys and values, before the output projection."""
+        """The model's own attention on given queries, keys and values, before W_O."""
         padded = tokens.unpack(qkv.transpose(0, 1))
         parts = padded.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], -2)
         for feed, value in zip(self.feeds, self.fuse(*parts), strict=True):
@@ -186,10 +193,10 @@ class Block:
 
     @property
     def out_weight(self) -> Float[Tensor, "H C D"]:
-        """Each head's slice of the output projection, as written: post-norm gain, multiplier included."""
+        """Each head's slice of W_O, as written: post-norm gain and multiplier included."""
         weight = _matrix(self.out).t().unflatten(0, (self.n_heads, self.head_dim))
         if self.attention_post_norm and self.attention_post_norm.gain is not None:
-            weight = weight * self.attention_post_norm.gain
+            weight = (weight * self.attention_post_norm.gain).to(weight.dtype)
         return weight if self.scale == 1.0 else weight * self.scale
 
     @property
@@ -199,7 +206,7 @@ class Block:
             return None
         bias = self.out.bias * (self.scale / self.n_heads)
         if self.attention_post_norm and self.attention_post_norm.gain is not None:
-            bias = bias * self.attention_post_norm.gain
+            bias = (bias * self.attention_post_norm.gain).to(bias.dtype)
         return bias
 
     def post_scale(self, o: Float[Tensor, "N H C"]) -> Float[Tensor, " N"] | None:
@@ -213,13 +220,13 @@ class Block:
 
     def mlp_write(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """What the MLP adds to the stream when it reads x."""
-        h = x if self.mlp_norm is None else self.mlp_norm(x)
-        write: Callable[[nn.Module, Tensor], Tensor] | None = self.family.write_mlp
-        y = (
-            write(self.module, h[None])
-            if write
-            else self.module.get_submodule(self.family.mlp)(h[None])
-        )
+        h = (x if self.mlp_norm is None else self.mlp_norm(x))[None]
+        if self.mlp_adds_stream:
+            y = self.mlp[0](h, torch.zeros_like(h))
+        else:
+            y = self.mlp[0](h)
+        for module in self.mlp[1:]:
+            y = module(y)
         y = (y[0] if isinstance(y, tuple) else y).reshape(x.shape)
         if self.mlp_post_norm is not None:
             y = self.mlp_post_norm(y)

@@ -1,8 +1,8 @@
 """An adapted model: a Hugging Face causal language model seen as writers and readers.
 
-Three shadows of the model do what happens outside its blocks, by its own code: `outer` (embeddings, masks,
-rotary angles) is the base model with blocks that write nothing, `head` the whole model fed with final
-hidden states. What lies between is `blocks`.
+Three shadows of the model do what happens outside its blocks, by its own code: `outer` (embeddings,
+masks, rotary angles) is the base model with blocks that write nothing, `head` the whole model fed
+with final hidden states. What lies between is `blocks`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from edgewise.errors import ModelError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.block import Block, Norm
 from edgewise.models.family import Family
-from edgewise.models.shadow import Call, Feed, Nothing, Sink, exchange_at, recorder, shadow
+from edgewise.models.shadow import Call, Feed, Nothing, Sink, exchange_at, recorder
 from edgewise.models.tokens import Tokens
 
 
@@ -32,7 +32,7 @@ class _Hidden(BaseModelOutputWithPast):
 
 @dataclass(frozen=True, eq=False)
 class Outer:
-    """What surrounds the blocks for one batch: the embedding writes and each block's attention call."""
+    """What surrounds the blocks for a batch: embedding writes and each block's attention call."""
 
     tokens: Tokens
     embeddings: tuple[Float[Tensor, "N D"], ...]  # one, or tok and pos
@@ -99,24 +99,22 @@ class Model:
         return Outer(tokens, writes, made)
 
     def head(self, hidden: Float[Tensor, "A D"]) -> Float[Tensor, "A V"]:
-        """Logits of final stream states: the model's own final norm, unembedding and what follows it."""
-        twin, feed, norm = self._head_shadow
-        feed.value = _Hidden(last_hidden_state=norm(hidden)[None])
+        """Logits of final stream states: the model's own final norm, head and what follows."""
+        twin, feed, finish = self._head_shadow
+        for module in finish:
+            hidden = module(hidden)
+        feed.value = _Hidden(last_hidden_state=hidden[None])
         ids = torch.zeros(1, 1, dtype=torch.long, device=hidden.device)
-        logits = twin(input_ids=ids, use_cache=False).logits[0]
+        logits = twin(input_ids=ids, use_cache=False, return_dict=True).logits[0]
         feed.value = None
         return logits
 
     @cached_property
     def _outer_shadow(self) -> tuple[nn.Module, list[Call], list[Tensor]]:
-        base, family = self.hf.base_model, self.family
+        base, family = self.hf.base_model.get_submodule(self.family.base), self.family
         calls: list[Call] = []
         entry: list[Tensor] = []
-        twins = []
-        for block in base.get_submodule(family.layers):
-            quiet = exchange_at(block, family.mlp, Nothing())
-            listen = recorder(block.get_submodule(family.attention), calls)
-            twins.append(exchange_at(quiet, family.attention, listen))
+        twins = [listener(block, family, calls) for block in base.get_submodule(family.layers)]
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             entry.append(args[0] if args else kwargs["hidden_states"])
@@ -126,39 +124,67 @@ class Model:
         return exchange_at(outer, family.final_norm, nn.Identity()), calls, entry
 
     @cached_property
-    def _head_shadow(self) -> tuple[nn.Module, Feed, nn.Module]:
-        feed = Feed()
-        twin = shadow(self.hf, **{self.hf.base_model_prefix: feed})
-        return twin, feed, self.hf.base_model.get_submodule(self.family.final_norm)
+    def _head_shadow(self) -> tuple[nn.Module, Feed, tuple[nn.Module, ...]]:
+        family, feed = self.family, Feed()
+        base = self.hf.base_model.get_submodule(family.base)
+        names = (family.final_norm, family.setting("unproject", self.config))
+        finish = tuple(base.get_submodule(name) for name in names if name is not None)
+        path = ".".join(filter(None, (self.hf.base_model_prefix, family.base)))
+        return exchange_at(self.hf, path, feed), feed, finish
+
+
+def listener(block: nn.Module, family: Family, calls: list[Call]) -> nn.Module:
+    """A shadow of a block that writes nothing and appends its attention's `Call` to `calls`."""
+    twin = exchange_at(
+        block, family.attention, recorder(block.get_submodule(family.attention), calls)
+    )
+    first, *rest = family.mlp_path
+    twin = exchange_at(twin, first, Nothing(family.mlp_outputs))
+    for path in rest:
+        twin = exchange_at(twin, path, Nothing())
+    return twin
+
+
+def graph_of(config: Any, family: Family, embeddings: Embeddings) -> Graph:
+    """A model's graph, from its config alone."""
+    if embeddings == "split" and not family.setting("positions", config):
+        raise ModelError(
+            f"{family.model_type} has no learned positions to split from its tokens: "
+            "use embeddings='joint' or 'free'"
+        )
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    if family.kv_heads is not None:
+        groups = family.kv_heads(config)
+    parallel = bool(family.setting("parallel", config))
+    return Graph(config.num_hidden_layers, heads, groups, parallel, embeddings)
 
 
 def build(
     hf: nn.Module, tokenizer: Any, name: str, family: Family, embeddings: Embeddings
 ) -> Model:
-    """Lay out a model's readers and writers by its family; nothing is computed yet."""
-    if embeddings == "split" and not family.positions:
-        raise ModelError(
-            f"{family.model_type} has no learned positions to split from its tokens: "
-            "use embeddings='joint' or 'free'"
-        )
-    config = hf.config
-    heads = config.num_attention_heads
-    groups = getattr(config, "num_key_value_heads", None) or heads
-    parallel = bool(family.setting("parallel", config))
-    blocks = tuple(
-        _block(module, family, config, heads, groups, parallel)
-        for module in hf.base_model.get_submodule(family.layers)
-    )
-    graph = Graph(len(blocks), heads, groups, parallel, embeddings)
+    """Lay out a model's readers and writers by its family; nothing is computed yet.
+
+    Raises ModelError where a part that the family names isn't there.
+    """
+    graph = graph_of(hf.config, family, embeddings)
+    try:
+        base = hf.base_model.get_submodule(family.base)
+        modules = list(base.get_submodule(family.layers))
+        blocks = tuple(read_block(module, family, hf.config, graph) for module in modules)
+        base.get_submodule(family.final_norm)
+    except AttributeError as error:
+        raise ModelError(f"{name}, read as {family.model_type!r}: {error}") from error
+    if len(blocks) != graph.n_layers:
+        raise ModelError(f"{name}: its config counts {graph.n_layers} layers, it has {len(blocks)}")
     return Model(hf, tokenizer, name, family, graph, blocks)
 
 
-def _block(
-    module: nn.Module, family: Family, config: Any, heads: int, groups: int, parallel: bool
-) -> Block:
+def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> Block:
+    """One block of a model; AttributeError where a part that the family names isn't there."""
     attention = module.get_submodule(family.attention)
     out = attention.get_submodule(family.out)
-    feeds = tuple(Feed() for _ in family.qkv)
+    feeds = tuple(Feed(family.overwrites) for _ in family.qkv)
     sink = Sink(config.hidden_size)
     twin = exchange_at(attention, family.out, sink)
     for path, feed in zip(family.qkv, feeds, strict=True):
@@ -170,22 +196,25 @@ def _block(
 
     def arithmetic(field: str) -> Norm | None:
         found = norm(field)
-        return None if found is None else Norm.of(found, family.norm_offset)
+        return None if found is None else Norm.of(found, family)
 
     multiplier = family.residual_multiplier
+    projections = tuple(attention.get_submodule(path) for path in family.qkv)
     return Block(
         module=module,
-        family=family,
-        n_heads=heads,
-        n_kv_heads=groups,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
-        parallel=parallel,
+        layout=family.setting("layout", config),
+        n_heads=graph.n_heads,
+        n_kv_heads=graph.n_kv_heads,
+        head_dim=out.weight.numel() // config.hidden_size // graph.n_heads,
+        parallel=graph.parallel,
         scale=1.0 if multiplier is None else float(getattr(config, multiplier)),
-        projections=tuple(attention.get_submodule(path) for path in family.qkv),
+        projections=projections,
         out=out,
         attention=twin,
         feeds=feeds,
         sink=sink,
+        mlp=tuple(module.get_submodule(path) for path in family.mlp_path),
+        mlp_adds_stream=family.mlp_adds_stream,
         attention_norm=arithmetic("attention_norm"),
         mlp_norm=norm("mlp_norm"),
         attention_post_norm=arithmetic("attention_post_norm"),

@@ -1,9 +1,10 @@
 """Shadows: shallow copies of a model's own modules with a few submodules exchanged.
 
-A masked run needs what a `transformers` model computes around and between its projections (masks, rotary
-angles, ALiBi, soft-caps, sinks, q/k norms, the head's scaling) with other inputs and outputs. A shadow
-shares every parameter and all code with the original and has its own table of submodules, so an exchange
-is seen by the shadow alone: the user's model is never touched and nothing of it is rewritten.
+A masked run needs what a `transformers` model computes around and between its projections (masks,
+rotary angles, ALiBi, soft-caps, sinks, q/k norms, the head's scaling) with other inputs and
+outputs. A shadow shares every parameter and all code with the original and has its own table of
+submodules, so an exchange is seen by the shadow alone: the user's model is never touched and
+nothing of it is rewritten.
 """
 
 import copy
@@ -36,12 +37,16 @@ def exchange_at(module: nn.Module, path: str, replacement: nn.Module) -> nn.Modu
 
 
 class Feed(nn.Module):
-    """Stands where a projection stood and returns what it was given instead."""
+    """Stands where a projection stood and returns what it was given instead; a copy, if asked."""
 
     value: Any = None
 
+    def __init__(self, copies: bool = False):
+        super().__init__()
+        self.copies = copies
+
     def forward(self, *_: Any, **__: Any) -> Any:
-        return self.value
+        return self.value.clone() if self.copies else self.value
 
 
 class Sink(nn.Module):
@@ -87,7 +92,12 @@ def recorder(module: nn.Module, calls: list[Call]) -> nn.Module:
 
 
 class Nothing(nn.Module):
-    """Stands where an MLP stood and writes zeros."""
+    """Stands where an MLP stood and writes zeros, and None for each further output."""
 
-    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        return torch.zeros_like(x)
+    def __init__(self, outputs: int = 1):
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Any:
+        y = torch.zeros_like(x)
+        return y if self.outputs == 1 else (y, *[None] * (self.outputs - 1))

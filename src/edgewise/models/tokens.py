@@ -1,7 +1,7 @@
 """Packed tokens: only what isn't padding is computed.
 
-Everything but attention works token by token, so streams hold the N kept tokens of a batch in one row
-each; attention sees them laid out as (B, T) with zeros where padding was.
+Everything but attention works token by token, so streams hold the N kept tokens of a batch in one
+row each; attention sees them laid out as (B, T) with zeros where padding was.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Where the N kept tokens of a (B, T) batch are; `keep` indexes the flat batch (None: all kept)."""
+    """Where the N kept tokens of a (B, T) batch are in it when it is flat (None: all are kept)."""
 
     batch: int
     length: int

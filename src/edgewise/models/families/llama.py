@@ -1,4 +1,4 @@
-"""Llama 1 to 3, Code Llama, SmolLM: sequential blocks, RMSNorm, separate projections, grouped k and v."""
+"""Llama 1 to 3, Code Llama, SmolLM: sequential blocks, RMSNorm, grouped k and v."""
 
 from edgewise.models.family import Family
 
