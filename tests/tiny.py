@@ -1,7 +1,7 @@
 """Tiny random models whose every part matters, and prompts for them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -24,8 +24,12 @@ from transformers import (
 import oracle
 from edgewise import ablation
 from edgewise.graph import Embeddings
+from edgewise.models.families.gemma2 import FAMILY as GEMMA2
 from edgewise.models.families.gpt2 import FAMILY as GPT2
+from edgewise.models.families.gpt_neox import FAMILY as NEOX
+from edgewise.models.families.granite import FAMILY as GRANITE
 from edgewise.models.families.llama import FAMILY as LLAMA
+from edgewise.models.families.olmo2 import FAMILY as OLMO2
 from edgewise.models.family import Family
 from edgewise.models.model import Model, build
 from edgewise.stream import masked_read
@@ -90,39 +94,6 @@ def granite() -> nn.Module:
     )
     return filled(GraniteForCausalLM(config))
 
-
-# What the two families above have none of: parallel blocks and a fused projection by kv head;
-# norms after attention and MLP, before too or not; a multiplier of all writes.
-NEOX = Family(
-    model_type="gpt_neox",
-    layers="layers",
-    final_norm="final_layer_norm",
-    attention="attention",
-    mlp="mlp",
-    out="dense",
-    qkv=("query_key_value",),
-    layout="grouped",
-    attention_norm="input_layernorm",
-    mlp_norm="post_attention_layernorm",
-    parallel=True,
-)
-GEMMA2 = replace(
-    LLAMA,
-    model_type="gemma2",
-    attention_post_norm="post_attention_layernorm",
-    mlp_norm="pre_feedforward_layernorm",
-    mlp_post_norm="post_feedforward_layernorm",
-    norm_offset=1.0,
-)
-OLMO2 = replace(
-    LLAMA,
-    model_type="olmo2",
-    attention_norm=None,
-    attention_post_norm="post_attention_layernorm",
-    mlp_norm=None,
-    mlp_post_norm="post_feedforward_layernorm",
-)
-GRANITE = replace(LLAMA, model_type="granite", residual_multiplier="residual_multiplier")
 
 MODELS: dict[str, tuple[Family, Callable[[], nn.Module]]] = {
     "gpt2": (GPT2, gpt2),

@@ -1,0 +1,18 @@
+"""Qwen 1.5 and 2 MoE: Qwen 2's blocks; experts beside a shared one, or a plain MLP."""
+
+from dataclasses import replace
+
+from edgewise.models.families.llama import FAMILY as LLAMA
+
+FAMILY = replace(
+    LLAMA,
+    model_type="qwen2_moe",
+    handled=frozenset(
+        """
+        use_sliding_window sliding_window max_window_layers layer_types qkv_bias
+        decoder_sparse_step mlp_only_layers moe_intermediate_size num_experts num_local_experts
+        num_experts_per_tok norm_topk_prob output_router_logits router_aux_loss_coef
+        shared_expert_intermediate_size
+        """.split()
+    ),
+)
