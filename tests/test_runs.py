@@ -145,6 +145,12 @@ def test_a_file_in_the_folders_place_is_refused(tmp_path):
         open_run(tmp_path / "ioi")
 
 
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path)
+    with pytest.raises(RunError, match=f"you may not write to {tmp_path}$"):
+        open_run(tmp_path / "new" / "run")
+
+
 def test_reading_the_config_of_what_is_no_run(tmp_path):
     for path in (tmp_path, tmp_path / "missing", files.atomic_write(tmp_path / "file", "")):
         with pytest.raises(RunError, match="is no run folder"):

@@ -67,20 +67,16 @@ class RunFolder:
         path = Path(path)
         # As it will be read: tuples become lists.
         config = json.loads(json.dumps({"format": FORMAT, **config}, allow_nan=False))
-        if path.exists() and not path.is_dir():
-            raise RunError(f"{path} is a file: a run needs a folder, new or its own")
         if not runtime.is_main():
             runtime.barrier()  # until the main process has opened it
             return cls(path, config)
-        _refuse_strangers(path, overwrite)
-        require_space(path, space)
+        check(path, {}, overwrite, space)
         path.mkdir(parents=True, exist_ok=True)
         held = files.Lock(path / _LOCK)
         if overwrite:
             _clear(path)
-        if (path / _CONFIG).exists():
-            _refuse_another(path, read_config(path), config)
-        else:
+        check(path, config)
+        if not (path / _CONFIG).exists():
             atomic_write(path / _CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         _sweep(path)
         folder = cls(path, config, held)
@@ -229,8 +225,39 @@ def differences(old: Any, new: Any, name: str = "") -> dict[str, tuple[Any, Any]
     return {} if old == new else {name: (old, new)}
 
 
+def check(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    overwrite: bool = False,
+    space: int = SPACE,
+) -> None:
+    """Raises what `RunFolder.open` would, without touching the folder.
+
+    `config` may be a part: only its keys are compared, so a mistake is found before a model is
+    loaded to know the rest.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file: a run needs a folder, new or its own")
+    file = path / _CONFIG
+    ours = [name for name in (_METRICS, _CHECKPOINTS, *_RESULTS) if (path / name).exists()]
+    if file.exists() and not (overwrite and _is_corrupt(file)):
+        old = read_config(path)
+        if not overwrite:
+            _refuse_another(path, old, json.loads(json.dumps(dict(config))))
+    elif ours and not overwrite:
+        raise RunError(
+            f"{path} has no {_CONFIG} but {', '.join(ours)}, which a run would replace: choose "
+            "another folder (--out), or add --overwrite to delete them"
+        )
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise RunError(f"{path} can't be written: you may not write to {place}")
+    require_space(path, space)
+
+
 def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    found = differences(old, new)
+    found = differences({key: old.get(key) for key in new}, new)
     versions = [key for key in found if key.startswith("versions")]
     others = [key for key in found if key not in versions]
     if others:
@@ -248,19 +275,6 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         warnings.warn(
             f"{path} was begun with other versions ({listed}): going on may not give the same bits",
             stacklevel=4,
-        )
-
-
-def _refuse_strangers(path: Path, overwrite: bool) -> None:
-    """RunError if a run's files would replace some that no run wrote."""
-    file = path / _CONFIG
-    ours = [name for name in (_METRICS, _CHECKPOINTS, *_RESULTS) if (path / name).exists()]
-    if file.exists() and not (overwrite and _is_corrupt(file)):
-        read_config(path)
-    elif ours and not overwrite:
-        raise RunError(
-            f"{path} has no {_CONFIG} but {', '.join(ours)}, which a run would replace: choose "
-            "another folder (--out), or add --overwrite to delete them"
         )
 
 
