@@ -23,9 +23,9 @@ LEVELS = (
     ("curve", "estimate", "report"),
     ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
-    ("ablation", "stream", "prepared", "shard", "adapt", "loading"),
+    ("ablation", "stream", "prepared", "shard", "proof", "adapt", "loading"),
     ("discovery", "evaluation"),
-    ("eap_ig", "compare", "drawing", "export", "view"),
+    ("eap_ig", "compare", "drawing", "export", "page", "figures"),
     ("cli", "__main__"),
 )
 WITHOUT_TORCH = (
@@ -37,7 +37,7 @@ WITHOUT_TORCH = (
     "report",
     "compare",
     "export",
-    "view",
+    "page",
 )
 MAX_LINES = 400
 
