@@ -126,6 +126,8 @@ MODELS: dict[str, tuple[Family, Callable[[], nn.Module]]] = {
             },
         ),
     ),
+    # Parallel blocks and a fused projection by kv head; norms after attention and MLP, with and
+    # without norms before; a multiplier of all writes.
     "parallel": (NEOX, neox),
     "post-norm": (GEMMA2, gemma2),
     "post-norm-only": (OLMO2, olmo2),
