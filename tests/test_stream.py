@@ -283,6 +283,17 @@ def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:
     return torch.from_numpy(readers[:, None] & work.live & graph.causal)
 
 
+def test_second_derivatives_are_refused() -> None:
+    """The backward pass is written by hand and not itself differentiable: better none than wrong."""
+    model, given = tiny.model("gpt2"), tiny.prompts()
+    z = tiny.random_mask(model).requires_grad_()
+    run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    loss = tiny.engine_logits(model, z, given, run).square().sum()
+    (slope,) = torch.autograd.grad(loss, z, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 # Padding, chosen positions, entries that are no edges
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from edgewise.ablation import AblatedRun, Ablation, LayerState, Means, ablated, plain
 from edgewise.circuit import Circuit
@@ -114,6 +115,7 @@ class _Masked(torch.autograd.Function):
         return x
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
         dmask = _backward(ctx.job, ctx.mask, ctx.tapes, ctx.delta, dx)
         ctx.tapes = ctx.delta = None
