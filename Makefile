@@ -63,5 +63,5 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/torch
 
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
 	@echo "==> Installing what the tests need"
-	$(PIP) --editable '.[gguf,test,tracr]'
+	$(PIP) --editable '.[gguf,plot,test,tracr]'
 	@touch $@

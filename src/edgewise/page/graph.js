@@ -290,7 +290,8 @@ function setUpGraph() {
       stage.nodes[component].focus({ preventScroll: true });
     }
   });
-  canvas.addEventListener("focusin", (event) => {
+  // Not on the SVG itself: Chromium would make it a stop of its own.
+  byId("graph").addEventListener("focusin", (event) => {
     const component = nodeOf(event);
     if (component === null) return;
     setTabstop(component);

@@ -1,0 +1,423 @@
+"""The page, in a real browser: what it counts, lists and compares is what Python says."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("selenium", reason="needs selenium: pip install edgewise[test]")
+
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+import browser
+from browser import Page
+from edgewise.circuit import Circuit
+from edgewise.estimate import Estimate
+from edgewise.graph import Graph
+from edgewise.page import view
+from edgewise.report import Point, Report, Row, Sample
+from edgewise.scores import EdgeScores
+
+pytestmark = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
+
+GRAPH = Graph(6, 6, 2)
+GRAPHS = {
+    "heads of their own keys": Graph(4, 5, 5),
+    "shared keys": Graph(5, 6, 2),
+    "one kv head, parallel": Graph(4, 4, 1, parallel=True),
+    "split": Graph(3, 4, 4, embeddings="split"),
+    "free": Graph(4, 4, 2, embeddings="free"),
+}
+
+Open = Callable[..., Page]
+LOCAL = ("file:", "data:", "chrome:")  # the browser's own first tab is chrome:
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    with browser.chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def open_page(driver: webdriver.Chrome, tmp_path: Path) -> Iterator[Open]:
+    """Opens `view(circuit, ...)`; at the end, no complaint and no request may have been made."""
+    opened = []
+
+    def open_page(circuit: Circuit, **arguments: object) -> Page:
+        file = tmp_path / f"page{len(opened)}.html"
+        opened.append(Page(driver, view(circuit, file, **arguments)))
+        return opened[-1]
+
+    yield open_page
+    for page in opened:
+        assert page.complaints() == []
+        assert [url for url in page.requests() if not url.startswith(LOCAL)] == []
+
+
+def random_scores(graph: Graph, seed: int = 0, levels: int | None = None) -> EdgeScores:
+    """Log-normal by writer and reader, so that circuits hang together; `levels` makes ties."""
+    generator = np.random.default_rng(seed)
+    writers, readers = (
+        generator.normal(size=graph.n_writers),
+        generator.normal(size=graph.n_readers),
+    )
+    values = writers[graph.writer_of] + readers[graph.reader_of]
+    values = values + 0.5 * generator.normal(size=graph.n_edges)
+    if levels is not None:
+        values = np.round(values * levels) / levels
+    return EdgeScores(graph, values.astype(np.float32))
+
+
+def a_report(graph: Graph, circuit: Circuit, points: list[int]) -> Report:
+    def estimates(shift: float) -> dict[str, Estimate]:
+        return {
+            "kl": Estimate(0.5 + shift, 0.4 + shift, 0.6 + shift),
+            "exact_match": Estimate(0.75, 0.7, 0.8),
+        }
+
+    n, alive = len(circuit), int(circuit.alive.sum())
+    rows = {
+        "circuit": Row(n, alive, circuit.density, estimates(0.0)),
+        "full": Row(graph.n_edges, graph.n_edges, 1.0, estimates(-0.4)),
+        "empty": Row(0, 0, 0.0, estimates(2.0)),
+    }
+    curve = tuple(
+        Point(k / graph.n_edges, k, k, {"kl": 2 / (1 + i), "exact_match": 0.3 + 0.1 * i})
+        for i, k in enumerate(points)
+    )
+    sample = Sample(
+        "A </script><b>bold</b> claim by", "Another claim by", " Mary",
+        ((" Mary", 0.8), (" John", 0.1)), ((" John", 0.5), (" Mary", 0.4)),
+    )  # fmt: skip
+    return Report("tiny", "ioi", "test", "interchange", 64, graph.n_edges, rows, curve, (sample,))
+
+
+def set_slider(page: Page, stop: int) -> None:
+    page(
+        "(a.value = b, a.dispatchEvent(new Event('input', { bubbles: true })))",
+        page.find("#slider"),
+        stop,
+    )
+    page.settle()
+
+
+# --- counts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_slider_keeps_the_edges_that_top_keeps(open_page: Open, name: str) -> None:
+    """Names, counts and aliveness, with many ties at the cut."""
+    graph = GRAPHS[name]
+    scores = random_scores(graph, levels=4)
+    page = open_page(scores.top(30), scores=scores)
+    for k in (1, 2, 17, 60, 150, graph.n_edges // 2, graph.n_edges):
+        page.change(k=k)
+        expected = scores.top(k)
+        assert page.number("#n-edges") == k
+        assert page.number("#n-alive") == int(expected.alive.sum())
+        assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(expected.edges)
+        assert sorted(page("edgewise.names(edgewise.scene.alive)")) == list(expected.pruned().edges)
+    page.click("#saved")
+    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(scores.top(30).edges)
+
+
+def test_dragging_the_slider_draws_what_python_counts(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    page = open_page(scores.top(100), scores=scores)
+    last = int(page.find("#slider").get_attribute("max"))
+    for stop in (0, last // 3, last // 2, last):
+        set_slider(page, stop)
+        k = page.number("#n-edges")
+        assert page("edgewise.scene.drawn.length") == int(scores.top(k).alive.sum())
+    assert k == GRAPH.n_edges
+    field = page.find("#k")
+    field.clear()
+    field.send_keys("123", Keys.ENTER)
+    page.settle()
+    assert page.number("#n-edges") == 123
+    assert "123 edges" in page.find("#slider").get_attribute("aria-valuetext")
+
+
+def test_magnitudes_rank_as_in_python(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    page = open_page(scores.top(80, by="magnitude"), scores=scores)
+    page.change(k=140)
+    expected = scores.top(140, by="magnitude").edges
+    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(expected)
+
+
+def test_a_circuit_without_scores_has_no_slider(open_page: Open) -> None:
+    circuit = Circuit.random(GRAPH, 200, seed=3)
+    page = open_page(circuit)
+    assert not page.find("#slider").is_displayed()
+    assert page.number("#n-edges") == 200
+    assert sorted(page("edgewise.names(edgewise.scene.alive)")) == list(circuit.pruned().edges)
+
+
+def test_filters_hide_edges_but_count_all(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    circuit = scores.top(300)
+    page = open_page(circuit, scores=scores)
+    alive = np.flatnonzero(circuit.alive)
+    kinds = np.array([reader.rstrip(">").partition("<")[2] for reader in GRAPH.readers])
+    values = kinds[GRAPH.reader_of[alive]] == "v"
+    assert page.number('[data-chip="v"] .num') == int(values.sum())
+    page.click('[data-chip="v"]')
+    drawn = "edgewise.scene.drawn.length"
+    assert page(drawn) == int((~values).sum())
+    assert page.number("#n-alive") == alive.size
+    page.click('[data-chip="v"]')
+    page.change(least=max(page("edgewise.scene.drawn.map((place) => edgewise.data.scores[place])")))
+    assert page(drawn) == 1
+    page.change(least=None, **{"from": 2, "to": 3})
+    layers = [int(name[1]) if name != "logits" else 5 for name in GRAPH.readers]
+    assert page(drawn) == int(np.isin(np.array(layers)[GRAPH.reader_of[alive]], (2, 3)).sum())
+    page.click("#filters summary")
+    page.click("#clear")
+    assert page(drawn) == alive.size
+    page.click("#dead")
+    assert page(drawn) == 300
+
+
+# --- components ----------------------------------------------------------------------------------
+
+
+def listed(page: Page, which: str) -> list[str]:
+    while page.driver.find_elements("css selector", ".more"):
+        page.click(".more")
+    return page(
+        "[...document.querySelectorAll(a)].map((row) => row.dataset.edge)",
+        f"#edges-{which} tbody tr",
+    )
+
+
+@pytest.mark.parametrize("name", ["a3.h4", "m2", "input", "logits"])
+def test_clicking_a_node_lists_exactly_its_edges(open_page: Open, name: str) -> None:
+    scores = random_scores(GRAPH)
+    circuit = scores.top(500)
+    page = open_page(circuit, scores=scores)
+    page.node(name).click()
+    page.settle()
+    alive = circuit.pruned().edges
+    # a3.h4 reads the keys and values of its kv head, 4 // 3 = 1
+    ports = ("a3.h4<q>", "a3.h1<k>", "a3.h1<v>") if name == "a3.h4" else (name,)
+    assert sorted(listed(page, "in")) == [e for e in alive if e.split("->")[1] in ports]
+    assert sorted(listed(page, "out")) == [e for e in alive if e.split("->")[0] == name]
+    assert page.texts("#component h2") == [name]
+    assert page.node(name).get_attribute("aria-pressed") == "true"
+
+
+def test_paths_are_those_of_python(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    circuit = scores.top(140)
+    page = open_page(circuit, scores=scores)
+    every = circuit.pruned().paths(limit=10**6)
+    for name in ("a3.h4", "m1", "a5.h0", "logits"):
+        through = [path for path in every if name in path]
+        page.node(name).click()
+        page.settle()
+        shown = [tuple(text.split("→")) for text in page.texts(".path")]
+        assert len(set(shown)) == len(shown) == min(8, len(through))
+        assert set(shown) <= set(through)
+        assert sorted(map(len, shown)) == sorted(map(len, through))[: len(shown)]
+        if through:
+            assert page.texts(".paths h3 .soft") == [f"{len(through):,}"]
+    page.click(".path")
+    assert page("document.querySelectorAll('.node[data-near=near]').length") == len(shown[0])
+
+
+def test_search_finds_components(open_page: Open) -> None:
+    page = open_page(random_scores(GRAPH).top(300))
+    page.find("#search").send_keys("a4.h2")
+    page.settle()
+    assert page.texts("#component h2") == ["a4.h2"]
+    page.find("#search").send_keys("99")
+    page.settle()
+    assert page.find("#search").get_attribute("aria-invalid") == "true"
+
+
+def test_all_can_be_done_with_the_keyboard(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    page = open_page(
+        scores.top(300), scores=scores, report=a_report(GRAPH, scores.top(300), [20, 90])
+    )
+
+    def press(*keys: str) -> None:
+        ActionChains(page.driver).send_keys(*keys).perform()
+        page.settle()
+
+    def focused() -> str:
+        return page(
+            "document.activeElement.id || document.activeElement.className.baseVal || "
+            "document.activeElement.dataset.chip || document.activeElement.tagName"
+        )
+
+    met = []
+    for _ in range(40):
+        press(Keys.TAB)
+        met.append(focused())
+    needed = {"search", "theme", "wide", "help", "slider", "k", "q", "mlp", "dead", "tab-report"}
+    assert needed <= set(met)
+    assert sum("node" in name for name in met[: met.index("tab-report")]) == 1  # one stop for all
+    page("a.focus()", page.node("logits"))
+    press(Keys.ARROW_DOWN)
+    first = page("document.activeElement.dataset.component")
+    press(Keys.ARROW_LEFT, Keys.ARROW_DOWN)
+    assert page("document.activeElement.dataset.component") != first
+    press(Keys.ENTER)
+    name = page("document.activeElement.getAttribute('aria-label')").split(",")[0]
+    assert page.texts("#component h2") == [name]
+    press(Keys.ESCAPE)
+    assert page("edgewise.state.selected") is None
+    press("]")
+    assert page("edgewise.state.k") > 300
+    press("d")
+    assert page("edgewise.state.dead") is True
+    press("/", "m3")
+    assert page.texts("#component h2") == ["m3"]
+
+
+def test_hovering_lights_up_a_node_and_its_edges(open_page: Open) -> None:
+    page = open_page(random_scores(GRAPH).top(300))
+    ActionChains(page.driver).move_to_element(page.node("m2")).perform()
+    page.settle()
+    assert page.find("#tip").text.startswith("m2")
+    assert "focused" in page.find("#graph").get_attribute("class")
+
+
+# --- report --------------------------------------------------------------------------------------
+
+
+def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -> None:
+    scores = random_scores(GRAPH)
+    circuit = scores.top(100)
+    report = a_report(GRAPH, circuit, [20, 50, 200])
+    records = [
+        f'{{"step": {i}, "kl": {2 / (i + 1)}, "density": 0.1, "target": 0.1}}' for i in range(9)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(records) + '\n{"step": 9, "kl"')
+    pattern = {
+        "tokens": ["a", " b"],
+        "layer": 1,
+        "head": 2,
+        "full": [[1, 0], [0.25, 0.75]],
+        "circuit": np.eye(2),
+    }
+    page = open_page(circuit, scores=scores, report=report, run=tmp_path, attention=[pattern])
+    assert page.texts("#title") == ["ioi in tiny"]
+    assert "64 prompts" in page.texts("#facts")[0]
+    assert page.texts("[role=tab]") == ["Report", "Component", "Training", "Samples", "Attention"]
+    assert page.texts(".metrics tbody tr")[0] == "circuit0.50.4 – 0.6"
+    assert [text.split()[0] for text in page.texts(".metric b")] == ["0.5", "75.0%"]
+    page.change(k=50)  # an evaluated point
+    assert page.texts(".metric b") == ["1", "40.0%"]
+    page.change(k=100)  # half way to the next, on a logarithmic scale
+    assert page.texts(".metric b") == ["≈ 0.833", "≈ 45.0%"]
+    page.change(k=210)
+    assert page.texts(".metric b") == []
+    page.click("#tab-training")
+    assert page("edgewise.data.history.step.length") == 9
+    assert page("document.querySelectorAll('#page-training .chart').length") == 2
+    page.click("#tab-samples")
+    assert "</script><b>bold</b>" in page.find(".prompt").text
+    page.click("#tab-attention")
+    assert page("document.querySelectorAll('.heat').length") == 2
+
+
+def test_clicking_the_curve_goes_to_its_density(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    page = open_page(
+        scores.top(100), scores=scores, report=a_report(GRAPH, scores.top(100), [20, 400])
+    )
+    page.click(".chart.pick")
+    assert 20 < page.number("#n-edges") < GRAPH.n_edges
+    assert page("edgewise.state.k") == page.number("#n-edges")
+
+
+# --- difference ----------------------------------------------------------------------------------
+
+
+def test_the_difference_counts_as_python_does(open_page: Open) -> None:
+    scores, others = random_scores(GRAPH, 0), random_scores(GRAPH, 1)
+    left = Circuit(GRAPH, scores.top(300).kept, {"method": {"name": "edge-pruning"}})
+    right = Circuit(GRAPH, others.top(250).kept, {"method": {"name": "eap"}})
+    page = open_page(left, scores=scores, other=right)
+
+    def check(left: Circuit) -> None:
+        overlap = left.overlap(right)
+        numbers = [page.number(f"#n-{part}") for part in ("shared", "left", "right", "union")]
+        assert numbers == [len(left & right), len(left - right), len(right - left), overlap.union]
+        assert float(page.texts("#iou")[0]) == pytest.approx(overlap.iou, rel=0.01)
+        assert float(page.texts("#expected")[0]) == pytest.approx(overlap.expected, rel=0.01)
+        assert float(page.texts("#times")[0].rstrip("×")) == pytest.approx(
+            overlap.times_chance, rel=0.01
+        )
+        alive = set(left.pruned().edges) | set(right.pruned().edges)
+        assert set(page("edgewise.names(edgewise.scene.alive)")) == alive
+
+    check(left)
+    page.change(k=120)
+    check(scores.top(120))
+    page.change(k=None)
+    assert page.texts("#sides button") == ["edge-pruning", "difference", "eap"]
+    page.click('[data-side="right"]')
+    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(right.edges)
+    page.click('[data-side="left"]')
+    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(left.edges)
+
+
+# --- size and speed ------------------------------------------------------------------------------
+
+
+def test_a_notebook_shows_the_page_in_a_frame(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    circuit = random_scores(GRAPH).top(200)
+    file = tmp_path / "cell.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8>{circuit._repr_html_()}")
+    driver.get(file.as_uri())
+    driver.switch_to.frame(0)
+    assert driver.execute_script("return edgewise.scene.n") == 200
+    driver.switch_to.default_content()
+    assert [e for e in driver.get_log("browser") if "iframe" in e["message"]] == []
+    assert Circuit.full(Graph(12, 12, 12))._repr_html_() is None
+
+
+def test_five_thousand_edges_follow_the_slider(
+    open_page: Open, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prints the frame times: in software, on a busy machine, no tight limit would hold."""
+    scores = random_scores(Graph(12, 12, 12))
+    page = open_page(scores.top(5000), scores=scores)
+    script = """
+        const done = arguments[0], times = [];
+        let last = null, i = 0;
+        const frame = (now) => {
+          if (last !== null) times.push(now - last);
+          last = now;
+          edgewise.change({ k: 4900 + ((7 * i) % 200) });
+          if (++i <= 40) requestAnimationFrame(frame); else done(times);
+        };
+        requestAnimationFrame(frame);
+    """
+    times = sorted(page.driver.execute_async_script(script))
+    slow = times[int(0.95 * len(times))]
+    with capsys.disabled():
+        print(f"\n5,000 edges: {statistics.median(times):.0f} ms a frame, 95% within {slow:.0f} ms")
+    assert len(times) == 40
+    assert statistics.median(times) < 2000
+
+
+def test_places_do_not_depend_on_the_circuit(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    places = []
+    for k in (10, 600):
+        page = open_page(scores.top(k), scores=scores)
+        places.append(
+            page("[...document.querySelectorAll('.node')].map((n) => n.getAttribute('transform'))")
+        )
+    assert all(a == b for a, b in itertools.pairwise(places))
