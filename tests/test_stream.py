@@ -283,8 +283,27 @@ def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:
     return torch.from_numpy(readers[:, None] & work.live & graph.causal)
 
 
+@each_kind
+def test_an_ablated_run_that_is_held_serves_again(kind: str) -> None:
+    """With other masks, and after gradients were taken through it: nothing writes into it."""
+    model, given = tiny.model("post-norm"), tiny.prompts("right")
+    run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+    held = replace(run, layers=tuple(run.layers))
+    for seed in range(3):
+        mask = sparse_mask(model, 0.4, seed)
+        fresh, _ = tiny.ablated(model, kind, given, with_oracle=False)
+        found = []
+        for each in (held, fresh):
+            z = mask.clone().requires_grad_()
+            logits = tiny.engine_logits(model, z, given, each, live=bool(seed))
+            logits.square().sum().backward()
+            found.append((logits, z.grad))
+        assert torch.equal(found[0][0], found[1][0])
+        assert torch.equal(found[0][1], found[1][1])
+
+
 def test_second_derivatives_are_refused() -> None:
-    """The backward pass is written by hand and not itself differentiable: better none than wrong."""
+    """The backward pass is written by hand, without its own: better none than a wrong one."""
     model, given = tiny.model("gpt2"), tiny.prompts()
     z = tiny.random_mask(model).requires_grad_()
     run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
