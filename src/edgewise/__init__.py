@@ -1,0 +1,101 @@
+"""Find the circuit that a transformer language model uses for a task.
+
+    model  = edgewise.load("smollm2-135m")
+    task   = edgewise.tasks.ioi(model.tokenizer)
+    found  = edgewise.discover(model, task, edgewise.EdgePruning(density=0.02), out="runs/ioi")
+    report = edgewise.evaluate(model, task, found.circuit)
+    edgewise.view(found.circuit, "ioi.html", report=report)
+
+A name is imported when it is first used: to look at a saved circuit takes no torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgewise import tasks
+    from edgewise.adapt import adapt
+    from edgewise.circuit import Circuit
+    from edgewise.discovery import EAP, EAPIG, EdgePruning, discover
+    from edgewise.errors import EdgewiseError
+    from edgewise.evaluation import evaluate
+    from edgewise.export import export
+    from edgewise.graph import Graph
+    from edgewise.loading import load
+    from edgewise.page import view
+    from edgewise.report import Report
+    from edgewise.scores import EdgeScores
+    from edgewise.stream import run
+    from edgewise.tasks import Task
+
+__all__ = [  # noqa: RUF022  in reading order
+    "load",
+    "adapt",
+    "tasks",
+    "Task",
+    "discover",
+    "EdgePruning",
+    "EAP",
+    "EAPIG",
+    "evaluate",
+    "Report",
+    "run",
+    "Circuit",
+    "EdgeScores",
+    "Graph",
+    "view",
+    "export",
+    "EdgewiseError",
+]
+
+_WHERE = {
+    "load": "loading",
+    "adapt": "adapt",
+    "Task": "tasks",
+    "discover": "discovery",
+    "EdgePruning": "discovery",
+    "EAP": "discovery",
+    "EAPIG": "discovery",
+    "evaluate": "evaluation",
+    "Report": "report",
+    "run": "stream",
+    "Circuit": "circuit",
+    "EdgeScores": "scores",
+    "Graph": "graph",
+    "view": "page",
+    "export": "export",
+    "EdgewiseError": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(import_module(f"edgewise.{_WHERE[name]}"), name)
+    elif name in ("tasks", "errors"):
+        value = import_module(f"edgewise.{name}")
+    elif name == "__version__":
+        from importlib.metadata import version
+
+        value = version("edgewise")
+    else:
+        raise AttributeError(f"module 'edgewise' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
+class _Package(ModuleType):
+    """Keeps `edgewise.view` the function: importing a module of that name would put it there."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and _WHERE.get(name) == name:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,94 @@
+"""The command line: one module a command, imported when it is asked for.
+
+So `edgewise --help` needs neither torch nor the parser, and `edgewise export` no torch. A command's
+module has a dataclass `Command`, whose fields are its flags and whose call does it.
+
+Exit codes: 0; 2 for what the user can correct (the message says how); 130 for Ctrl-C.
+"""
+
+import importlib
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+
+from edgewise.errors import ConfigError, EdgewiseError
+
+COMMANDS = {
+    "discover": "find the circuit that a model uses for a task",
+    "evaluate": "how faithful a run's circuit is, on its own task or another",
+    "compare": "runs side by side: sizes, faithfulness, overlap",
+    "view": "a circuit, or the difference of two, as an offline web page",
+    "export": "a circuit in the file format of another program",
+    "models": "what can be loaded; whether a given model can",
+    "tasks": "what there is to explain; a task's prompts token by token",
+}
+
+EXAMPLE = """\
+edgewise discover --model smollm2-135m --task ioi --method edge-pruning \\
+    --density 0.02 --out runs/ioi"""
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code; SystemExit after --help and misspelt flags."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"edgewise {version('edgewise')}")
+        return 0
+    shown, warnings.showwarning = warnings.showwarning, _show_warning
+    try:
+        if argv[0] not in COMMANDS:
+            raise ConfigError(f"no command {argv[0]!r}; there are: {', '.join(COMMANDS)}")
+        module = importlib.import_module(f"edgewise.cli.{argv[0]}")
+        module.parse(argv[1:])()
+    except EdgewiseError as error:
+        print(f"edgewise: {error}", file=sys.stderr)
+        return 2
+    except (PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"edgewise: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(_interrupted(argv), file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `edgewise tasks | head`
+        sys.stderr.close()
+        return 0
+    finally:
+        warnings.showwarning = shown
+    return 0
+
+
+def _help() -> str:
+    commands = "\n".join(f"    {name:<10}  {what}" for name, what in COMMANDS.items())
+    return f"""\
+usage: edgewise COMMAND [--help | flags]
+
+Find the circuit that a transformer language model uses for a task.
+
+{commands}
+
+For example:
+
+    {EXAMPLE.replace(chr(10), chr(10) + "    ")}
+    edgewise view runs/ioi
+
+`edgewise COMMAND --help` lists a command's flags; --json prints its result for programs."""
+
+
+def _interrupted(argv: Sequence[str]) -> str:
+    if argv[0] != "discover":
+        return "\nedgewise: interrupted"
+    # With --overwrite it would begin again.
+    command = shlex.join(["edgewise", *(word for word in argv if word != "--overwrite")])
+    return f"\nedgewise: interrupted; to go on from the last checkpoint, type\n    {command}"
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,221 @@
+"""`edgewise discover`: a circuit, from a model and a task, and how faithful it is.
+
+The flags are the fields of `Command` and those of the method that --method names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from edgewise import runs
+from edgewise.cli import flags, session
+from edgewise.cli.evaluate import OWN, measure
+from edgewise.cli.flags import MaybeInt, MaybeText, Switch
+from edgewise.cli.output import Output
+from edgewise.discovery import EAP, METHODS, Found, Method, discover
+from edgewise.errors import ConfigError
+from edgewise.loading import DTYPES, load
+from edgewise.models.model import Model
+from edgewise.report import Report
+from edgewise.tasks import Task
+
+DEFAULT = "edge-pruning"
+
+
+@dataclass(frozen=True)
+class Command:
+    """Find the circuit that a model uses for a task, and measure it on unseen prompts."""
+
+    model: str  # a short name (`edgewise models`), a folder, a .gguf file or a hub id
+    task: str  # a name (`edgewise tasks`) or a .jsonl file
+    out: Path  # the run folder; the same command again goes on where it was interrupted
+    method: str = DEFAULT  # what to search with; `--method NAME --help` shows its flags
+    paper: Switch = False  # start from the published hyperparameters of the method
+    train: MaybeInt = None  # prompts to learn from; the task's own number unless given
+    validation: MaybeInt = None  # prompts set aside
+    test: MaybeInt = None  # unseen prompts to be measured on
+    seed: int = 0  # of everything random
+    ablation: Literal["interchange", "mean", "zero"] = "interchange"  # what absent edges carry
+    embeddings: Literal["joint", "split", "free"] = "joint"  # split: tokens apart from positions
+    dtype: str = "auto"  # float32, bfloat16, float16 or float64; auto is float32 on a CPU
+    device: MaybeText = None  # cpu, cuda, ...; a GPU if there is one
+    revision: MaybeText = None  # of a hub id
+    eval_batch_size: int = 32  # prompts at a time when measuring
+    overwrite: Switch = False  # delete another run that the folder holds
+    json: Switch = False  # print the result as JSON
+    quiet: Switch = False  # print the result alone
+
+
+@dataclass(frozen=True)
+class Discover:
+    """A command with the method that its flags spell."""
+
+    command: Command
+    method: Any
+
+    def __call__(self) -> None:
+        command, method = self.command, self.method
+        output = Output(command.json, command.quiet)
+        self.check()
+        output.say(f"loading {command.model}")
+        model = load(
+            command.model,
+            dtype=command.dtype,
+            device=command.device,
+            revision=command.revision,
+            embeddings=command.embeddings,
+        )
+        task = session.make_task(command.task, model, self.sizes, command.seed)
+        task.examples(OWN)
+        output.say(self.plan(model, task))
+        with output.progress("searching") as progress:
+            found = discover(
+                model,
+                task,
+                method,
+                out=command.out,
+                seed=command.seed,
+                ablation=command.ablation,
+                overwrite=command.overwrite,
+                progress=progress,
+            )
+        report = self.measured(model, task, found, output)
+        output.result(self.closing(report, found), self.data(report, found))
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        return {split: getattr(self.command, split) for split in session.SIZES}
+
+    def check(self) -> None:
+        """What can be refused before a model is loaded."""
+        command = self.command
+        session.check_task(command.task, self.sizes)
+        density = getattr(self.method, "density", None)
+        if density is not None and not 0 < density <= 1:
+            raise ConfigError(
+                f"--density {density}: it must be above 0 and at most 1, such as 0.02"
+            )
+        if command.dtype not in ("auto", *DTYPES):
+            raise ConfigError(f"--dtype {command.dtype}: choose auto, {', '.join(DTYPES)}")
+        known = {
+            "method": {"name": self.method.name, **asdict(self.method)},
+            "ablation": command.ablation,
+            "seed": command.seed,
+        }
+        runs.check(command.out, known, command.overwrite)
+
+    def plan(self, model: Model, task: Task) -> str:
+        """What is about to be done, in a few lines."""
+        command, graph = self.command, model.graph
+        dtype = str(model.dtype).removeprefix("torch.")
+        sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
+        lines = {
+            "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
+            f"{graph.n_edges:,} edges, {dtype} on {model.device}",
+            "task": f"{task.name}: {sizes} prompts",
+            "": session.sample(task, "train", model),
+            "method": f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation",
+            "out": f"{command.out} ({_state(command.out, command.overwrite)})",
+        }
+        return "\n".join(
+            f"{name:<9}{text}".replace("\n", "\n" + " " * 9) for name, text in lines.items()
+        )
+
+    def measured(self, model: Model, task: Task, found: Found, output: Output) -> Report:
+        """The report that the folder holds, or a new one."""
+        command = self.command
+        if (command.out / "report.json").exists():
+            return Report.load(command.out)
+        report = measure(
+            model,
+            task,
+            found.circuit,
+            output,
+            split=OWN,
+            ablation=command.ablation,
+            seed=command.seed,
+            batch_size=command.eval_batch_size,
+            with_eap=self.method.name != EAP.name,
+        )
+        report.save(command.out)
+        return report
+
+    def closing(self, report: Report, found: Found) -> str:
+        out = self.command.out
+        minutes, seconds = divmod(round(found.seconds), 60)
+        return (
+            f"\n{report}\n\n{out} holds the run (searched for {minutes}:{seconds:02d}). "
+            f"To look at the circuit, type\n    edgewise view {out}"
+        )
+
+    def data(self, report: Report, found: Found) -> dict[str, Any]:
+        """The result as JSON values."""
+        return {
+            "out": str(self.command.out),
+            "method": self.method.name,
+            "edges": report.edges,
+            "edges_alive": report.edges_alive,
+            "density": report.density,
+            "seconds": found.seconds,
+            "report": report.to_json(),
+        }
+
+
+def parse(argv: Sequence[str]) -> Discover:
+    """The command that `argv` spells, with its method's own flags."""
+    name = _given(argv, "--method") or DEFAULT
+    if name not in METHODS:
+        raise ConfigError(f"--method {name}: there are {', '.join(METHODS)}")
+    kind = METHODS[name]
+    default = None
+    if "--paper" in argv:
+        if not hasattr(kind, "paper"):
+            raise ConfigError(f"--paper: no hyperparameters were published for {name}")
+        default = kind.paper(_given(argv, "--task") or "")
+    shape = make_dataclass(
+        "Discover",
+        [
+            ("command", Annotated[Command, arg(name="")]),
+            ("method", Annotated[flags.plain(kind, default), arg(name=name)]),
+        ],
+    )
+    shape.__doc__ = f"{Command.__doc__} Methods: {', '.join(METHODS)}."
+    given = flags.parse(shape, argv, "discover")
+    method = kind(**vars(given.method))
+    # A number of edges replaces the default density, not one that was typed.
+    if getattr(method, "edges", None) is not None and _given(argv, "--density") is None:
+        method = replace(method, density=None)
+    return Discover(given.command, method)
+
+
+def _given(argv: Sequence[str], flag: str) -> str | None:
+    """The value of a flag that must be known before the others can be parsed."""
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        if word == flag:
+            return following
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+    return None
+
+
+def _chosen(method: Method) -> str:
+    """The size asked for and whatever isn't at its default."""
+    words = []
+    for field in fields(method):
+        value = getattr(method, field.name)
+        is_size = field.name in ("density", "edges", "steps")
+        if (is_size and value is not None) or (not is_size and value != field.default):
+            words.append(f"{field.name}={value}")
+    return ", ".join(words)
+
+
+def _state(out: Path, overwrite: bool) -> str:
+    if overwrite or not (out / "config.json").exists():
+        return "new"
+    if (out / "circuit.json").exists():
+        return "finished"
+    steps = [int(file.stem) for file in (out / "checkpoint").glob("*.safetensors")]
+    return f"goes on from step {max(steps)}" if steps else "begun"

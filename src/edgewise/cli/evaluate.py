@@ -1,0 +1,111 @@
+"""`edgewise evaluate`: how faithful a circuit is, on its own task or another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from edgewise.circuit import Circuit
+from edgewise.cli import flags
+from edgewise.cli.flags import MaybeInt, MaybePath, MaybeText, Switch
+from edgewise.cli.output import Output
+from edgewise.cli.session import Finished, make_task
+from edgewise.curve import DENSITIES
+from edgewise.discovery import EAP, discover
+from edgewise.evaluation import evaluate
+from edgewise.models.model import Model
+from edgewise.report import Report
+from edgewise.scores import EdgeScores
+from edgewise.tasks import Task
+
+OWN = "test"  # the split whose report belongs to the run folder
+
+
+@dataclass(frozen=True)
+class Command:
+    """Measure a run's circuit beside the full model, no edges, random edges and EAP."""
+
+    run: Positional[Path]  # a run folder
+    split: str = OWN  # train, validation or test
+    task: MaybeText = (
+        None  # another task, by name or as a .jsonl file: does the circuit generalise?
+    )
+    test: MaybeInt = None  # how many test prompts of that other task
+    seed: int = 0  # of that other task, of the random circuits and of the bootstrap
+    curve: Switch = False  # also the top edges of the run's scores, at ten densities
+    batch_size: int = 32  # prompts at a time
+    dtype: MaybeText = None  # float32, bfloat16, ...; the run's own unless given
+    device: MaybeText = None  # cpu, cuda, ...
+    out: MaybePath = None  # report file; the run's own task and test split go to its report.json
+    json: Switch = False  # print the report as JSON
+    quiet: Switch = False  # print the report alone
+
+    def __call__(self) -> None:
+        output = Output(self.json, self.quiet)
+        run = Finished.open(self.run)
+        output.say(f"loading {run.config['model']['name']}")
+        model = run.model(self.dtype, self.device)
+        if self.task is None:
+            task = run.task(model)
+        else:
+            task = make_task(self.task, model, {"test": self.test}, self.seed)
+        report = measure(
+            model,
+            task,
+            run.circuit,
+            output,
+            split=self.split,
+            ablation=run.config["ablation"],
+            seed=self.seed,
+            batch_size=self.batch_size,
+            with_eap=run.config["method"]["name"] != EAP.name,
+            scores=run.scores if self.curve else None,
+        )
+        out = self.out
+        if out is None and self.task is None and self.split == OWN:
+            out = self.run
+        if out is not None:
+            report.save(out)
+        output.result(str(report), report.to_json())
+
+
+def measure(
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    output: Output,
+    *,
+    split: str,
+    ablation: str,
+    seed: int,
+    batch_size: int,
+    with_eap: bool,
+    scores: EdgeScores | None = None,
+) -> Report:
+    """The report of a circuit, with EAP of as many edges on the same task among its rows."""
+    baselines = {}
+    if with_eap and task.splits.get("train"):
+        method = EAP(density=None, edges=len(circuit))
+        with output.progress("EAP") as progress:
+            found = discover(model, task, method, seed=seed, ablation=ablation, progress=progress)
+        baselines["eap"] = found.circuit
+    with output.progress("evaluating") as progress:
+        return evaluate(
+            model,
+            task,
+            circuit,
+            split,
+            ablation=ablation,
+            baselines=baselines,
+            batch_size=batch_size,
+            scores=scores,
+            densities=DENSITIES if scores is not None else None,
+            seed=seed,
+            progress=progress,
+        )
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """The command that `argv` spells."""
+    return flags.parse(Command, argv, "evaluate")

@@ -1,0 +1,49 @@
+"""`edgewise export`: a circuit for another program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from edgewise.circuit import Circuit
+from edgewise.cli import flags
+from edgewise.cli.flags import MaybePath, Switch
+from edgewise.cli.output import Output
+from edgewise.export import Written, export
+from edgewise.scores import EdgeScores
+
+SUFFIX = {
+    "eap-ig": ".eap-ig.json",
+    "edge-pruning": ".edge-pruning.json",
+    "csv": ".csv",
+    "graphml": ".graphml",
+    "dot": ".dot",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """Write a run's circuit as a file of another program, with its scores where they fit."""
+
+    run: Positional[Path]  # a run folder, or a circuit.json
+    format: Written = "eap-ig"  # eap-ig also for the MIB benchmark, dot for Graphviz
+    out: MaybePath = None  # the file; by default beside the circuit
+    json: Switch = False  # print the result as JSON
+
+    def __call__(self) -> None:
+        circuit = Circuit.load(self.run)
+        folder = self.run if self.run.is_dir() else self.run.parent
+        found = folder / "scores.safetensors"
+        scores = EdgeScores.load(found) if self.run.is_dir() and found.exists() else None
+        out = self.out or folder / f"circuit{SUFFIX[self.format]}"
+        export(circuit, out, self.format, scores)
+        text = f"{out}: {len(circuit):,} edges"
+        Output(self.json).result(
+            text, {"file": str(out), "format": self.format, "edges": len(circuit)}
+        )
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """The command that `argv` spells."""
+    return flags.parse(Command, argv, "export")

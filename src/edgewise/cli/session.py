@@ -1,0 +1,138 @@
+"""The model and the task that a command names, or that a run folder remembers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgewise import tasks
+from edgewise.circuit import Circuit
+from edgewise.errors import ConfigError, DataError, RunError, TokenizerError
+from edgewise.loading import load
+from edgewise.models.fingerprint import weights_fingerprint
+from edgewise.models.model import Model
+from edgewise.runs import read_config
+from edgewise.scores import EdgeScores
+from edgewise.tasks import Task
+
+SIZES = ("train", "validation", "test")
+
+
+def check_task(name: str, sizes: Mapping[str, int | None]) -> None:
+    """What can be said of a task before there is a tokenizer: ConfigError or DataError."""
+    for split, size in sizes.items():
+        if size is not None and size < 1:
+            raise ConfigError(f"--{split} {size}: a split needs at least one prompt")
+    if not _is_file(name):
+        if name not in tasks.names():
+            raise ConfigError(
+                f"no task {name!r}; there are {', '.join(tasks.names())}, or the path of a "
+                ".jsonl file"
+            )
+        return
+    if not Path(name).is_file():
+        raise DataError(f"{name}: there is no such file")
+    if given := [f"--{split}" for split in SIZES if sizes.get(split) is not None]:
+        raise ConfigError(
+            f"{', '.join(given)} can't be chosen for {name}: all its rows are used, each in the "
+            'split that its "split" names'
+        )
+
+
+def make_task(name: str, model: Model, sizes: Mapping[str, int | None], seed: int = 0) -> Task:
+    """A task by name, or from a .jsonl file, for the model's tokenizer."""
+    check_task(name, sizes)
+    tokenizer = tokenizer_of(model)
+    if _is_file(name):
+        return Task.from_jsonl(name, tokenizer)
+    return tasks.make(name, tokenizer, seed=seed, **sizes)
+
+
+def tokenizer_of(model: Model) -> Any:
+    """TokenizerError if the model came without one."""
+    if model.tokenizer is None:
+        raise TokenizerError(
+            f"{model.name} has no tokenizer, and prompts are text: put its tokenizer.json and "
+            "tokenizer_config.json into the model's folder"
+        )
+    return model.tokenizer
+
+
+def sample(task: Task, split: str, model: Model) -> str:
+    """The first pair of prompts, with the answer that is expected of the clean one."""
+    example = task.examples(split)[0]
+
+    def text(ids: tuple[int, ...]) -> str:
+        return model.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    end = example.positions[0] + 1
+    return (
+        f"{text(example.clean[:end])!r} -> {text(example.answers)!r}\n"
+        f"{text(example.corrupted[:end])!r}"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a run folder holds once its search is over."""
+
+    path: Path
+    config: Mapping[str, Any]
+    circuit: Circuit
+    scores: EdgeScores
+
+    @classmethod
+    def open(cls, path: Path) -> "Finished":
+        """RunError if the folder holds no run, or one that is not finished."""
+        config = read_config(path)
+        if not (path / "circuit.json").exists():
+            raise RunError(
+                f"{path} has no circuit yet: its run is not finished. Type the `edgewise discover` "
+                "command that began it, and it goes on"
+            )
+        return cls(path, config, Circuit.load(path), EdgeScores.load(path))
+
+    def model(self, dtype: str | None = None, device: str | None = None) -> Model:
+        """The run's model; RunError if its weights are others by now."""
+        asked = self.config["model"]
+        model = load(
+            asked["name"],
+            dtype=dtype or asked["dtype"],
+            device=device,
+            revision=asked["revision"],
+            embeddings=asked["embeddings"],
+        )
+        same_dtype = dtype in (None, asked["dtype"])
+        if same_dtype and weights_fingerprint(model.hf) != asked["weights"]:
+            raise RunError(
+                f"{self.path} was found in other weights than those that {asked['name']} has now: "
+                "run `edgewise discover` again"
+            )
+        return model
+
+    def task(self, model: Model) -> Task:
+        """The run's own task; RunError if it can't be made again as it was."""
+        asked = self.config["task"]
+        tokenizer = tokenizer_of(model)
+        if "jsonl" in asked:
+            task = Task.from_jsonl(asked["jsonl"], tokenizer, asked["task"], asked["bos"])
+        elif asked["task"] in tasks.names():
+            sizes = {split: asked[split] for split in SIZES}
+            task = tasks.make(
+                asked["task"], tokenizer, seed=asked["seed"], bos=asked["bos"], **sizes
+            )
+        else:
+            raise RunError(
+                f"the task {asked['task']!r} of {self.path} was made in Python: name another with "
+                "--task, a name or a .jsonl file"
+            )
+        if task.fingerprint() != asked["fingerprint"]:
+            raise RunError(
+                f"the task {asked['task']!r} of {self.path} has other prompts now: name the one "
+                "you mean with --task"
+            )
+        return task
+
+
+def _is_file(name: str) -> bool:
+    return Path(name).suffix in (".jsonl", ".json") or Path(name).is_file()

@@ -1,0 +1,114 @@
+"""`edgewise tasks`: what there is to explain, and a task's prompts token by token."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from edgewise import tasks
+from edgewise.cli import flags, session
+from edgewise.cli.flags import MaybeText, Switch
+from edgewise.cli.output import Output
+from edgewise.errors import ConfigError
+from edgewise.loading import load
+from edgewise.models.model import Model
+from edgewise.tasks import Example, Task
+
+MaybeTask = Annotated[Positional[str | None], arg(metavar="[TASK]", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Command:
+    """List the tasks, describe one, or show its prompts as a model's tokens."""
+
+    name: MaybeTask = None  # a name from the list, or a .jsonl file
+    model: MaybeText = None  # whose tokenizer makes the prompts
+    split: str = "train"  # train, validation or test
+    show: int = 5  # prompts to show
+    seed: int = 0  # another seed, other prompts
+    json: Switch = False  # print the result as JSON
+
+    def __call__(self) -> None:
+        output = Output(self.json)
+        if self.name is None:
+            if self.model is not None:
+                raise ConfigError(
+                    "--model shows the prompts of one task: name it, such as\n"
+                    f"    edgewise tasks {tasks.names()[0]} --model {self.model}"
+                )
+            found = {name: _summary(name) for name in tasks.names()}
+            text = "\n".join(f"{name:<20}{what}" for name, what in found.items())
+            output.result(text, {"tasks": found})
+            return
+        session.check_task(self.name, {})
+        if self.model is None:
+            if self.name not in tasks.names():
+                raise ConfigError(f"--model says whose tokens {self.name} is to be shown in")
+            text = inspect.getdoc(tasks.GENERATORS[self.name]) or ""
+            hint = f"`edgewise tasks {self.name} --model smollm2-135m` shows prompts"
+            output.result(f"{text}\n\n{hint}", {"task": self.name, "description": text})
+            return
+        model = load(self.model, check=False)
+        task = session.make_task(self.name, model, {}, self.seed)
+        examples = task.examples(self.split)
+        chosen = [examples[i] for i in range(min(self.show, len(examples)))]
+        output.result(
+            "\n\n".join([_title(task), *(_aligned(model, one) for one in chosen)]),
+            {
+                "task": task.name,
+                "sizes": {split: len(examples) for split, examples in task.splits.items()},
+                "examples": [_tokens(model, one) for one in chosen],
+            },
+        )
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """The command that `argv` spells."""
+    return flags.parse(Command, argv, "tasks")
+
+
+def _summary(name: str) -> str:
+    return (inspect.getdoc(tasks.GENERATORS[name]) or "").partition("\n")[0]
+
+
+def _title(task: Task) -> str:
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
+    return f"{task.name}: {sizes}"
+
+
+def _tokens(model: Model, example: Example) -> dict[str, Any]:
+    def text(token: int) -> str:
+        return model.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+
+    return {
+        "clean": [text(token) for token in example.clean],
+        "corrupted": [text(token) for token in example.corrupted],
+        "predicts": {
+            position: text(answer)
+            for position, answer in zip(example.positions, example.answers, strict=True)
+        },
+        "distractor": None if example.distractor is None else text(example.distractor),
+    }
+
+
+def _aligned(model: Model, example: Example) -> str:
+    """Both prompts, a token a line; a mark where they differ, the answer where it is predicted."""
+    found = _tokens(model, example)
+    pairs = [
+        (repr(a)[1:-1], repr(b)[1:-1])
+        for a, b in zip(found["clean"], found["corrupted"], strict=True)
+    ]
+    width = max(len(a) for a, _ in (("clean", ""), *pairs))
+    wide = max(len(b) for _, b in (("", "corrupted"), *pairs))
+    lines = [f"  {'clean':<{width}}   corrupted"]
+    for position, (a, b) in enumerate(pairs):
+        answer = found["predicts"].get(position)
+        note = "" if answer is None else f"  -> {answer!r}"
+        if note and found["distractor"] and position == example.positions[0]:
+            note += f", not {found['distractor']!r}"
+        lines.append(
+            f"{' ' if a == b else '*'} {a:<{width}}   {b:<{wide if note else 0}}{note}".rstrip()
+        )
+    return "\n".join(lines)

@@ -1,0 +1,54 @@
+"""`edgewise view`: a circuit as a web page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from edgewise.circuit import Circuit
+from edgewise.cli import flags
+from edgewise.cli.flags import MaybePath, Switch
+from edgewise.cli.output import Output
+from edgewise.page import view
+from edgewise.report import Report
+from edgewise.scores import EdgeScores
+
+MaybeOther = Annotated[Positional[Path | None], arg(metavar="[PATH]", help_behavior_hint="")]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Write a run's circuit as one HTML file that needs no network: open it in a browser."""
+
+    run: Positional[Path]  # a run folder, or a circuit.json
+    other: MaybeOther = None  # a second one, to see what differs
+    out: MaybePath = (
+        None  # the file; by default circuit.html, or difference.html, in the run folder
+    )
+    json: Switch = False  # print the result as JSON
+
+    def __call__(self) -> None:
+        circuit = Circuit.load(self.run)
+        folder = self.run if self.run.is_dir() else self.run.parent
+        out = self.out or folder / ("circuit.html" if self.other is None else "difference.html")
+        given: dict[str, Any] = {}
+        if self.run.is_dir():
+            given["run"] = self.run
+            if (self.run / "scores.safetensors").exists():
+                given["scores"] = EdgeScores.load(self.run)
+            if (self.run / "report.json").exists():
+                given["report"] = Report.load(self.run)
+        if self.other is not None:
+            given["other"] = Circuit.load(self.other)
+        view(circuit, out, **given)
+        Output(self.json).result(
+            f"{out}: {len(circuit):,} edges; open it in a browser",
+            {"file": str(out), "edges": len(circuit)},
+        )
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """The command that `argv` spells."""
+    return flags.parse(Command, argv, "view")

@@ -1,0 +1,580 @@
+"""The command line: what a user types, what is printed, what is left in the folder."""
+
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from tokenizers import decoders
+
+import tiny_files
+from edgewise import cli
+from edgewise.circuit import Circuit
+from edgewise.cli import flags, output
+from edgewise.discovery import EdgePruning
+from edgewise.export import import_circuit
+from edgewise.report import Report
+from edgewise.runs import read_config
+from edgewise.scores import EdgeScores
+
+STEPS = 12
+SPLITS = ("train", "train", "train", "train", "validation", "test", "test", "test")
+
+
+def rows(split=SPLITS, offset=0):
+    """ "a and b: b to a": the letter that is named once is asked for; a byte is a token."""
+    letters = "abcdefghijklmnopqrstuvxyz"  # " w" is one token of the tiny tokenizer
+    for i, name in enumerate(split):
+        a, b, c, d, e = (letters[(5 * i + j + offset) % 25] for j in range(5))
+        yield {
+            "clean": f"{a} and {b}: {b} to <predict>{a}</predict>",
+            "corrupted": f"{c} and {d}: {e} to <predict>{c}</predict>",
+            "distractor": b,
+            "split": name,
+        }
+
+
+def write_task(path, **given):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(**given)), encoding="utf-8")
+    return path
+
+
+def save_model(path, seed=0):
+    """Random weights large enough to matter, and a tokenizer that can spell."""
+    tiny_files.folder(path, with_tokenizer=False, initializer_range=0.5, seed=seed)
+    tokenizer = tiny_files.tokenizer()
+    tokenizer.backend_tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save_pretrained(path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a model, two tasks, and a finished run of each method."""
+    folder = tmp_path_factory.mktemp("home")
+    save_model(folder / "model")
+    write_task(folder / "letters.jsonl")
+    write_task(folder / "others.jsonl", split=("train", "test", "test"), offset=3)
+    for method in ("edge-pruning", "eap"):
+        assert cli.main(discover(folder, folder / method, method=method)) == 0
+    return folder
+
+
+def discover(home, out, *flags, method="edge-pruning", task="letters.jsonl"):
+    size = ("--edges", "30", "--batch-size", "2")
+    steps = ("--steps", str(STEPS), "--checkpoint-every", "4") if method == "edge-pruning" else ()
+    named = ("--model", str(home / "model"), "--task", str(home / task), "--method", method)
+    return ["discover", *named, *size, *steps, "--out", str(out), "--quiet", *flags]
+
+
+def listing(path):
+    return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
+
+
+def refused(capsys, argv):
+    """What is said of a command line that can't be meant."""
+    assert cli.main([str(word) for word in argv]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("edgewise: ")
+    assert "Traceback" not in said.err
+    return said.err
+
+
+# At once
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], [], ["frob"]])
+def test_help_comes_without_torch_or_the_parser(argv):
+    code = f"import sys; from edgewise.cli import main; main({argv})\n"
+    code += "print(sorted({'torch', 'numpy', 'tyro', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_importing_edgewise_is_importing_nothing():
+    code = "import sys, edgewise; edgewise.__all__; print('torch' in sys.modules)\n"
+    code += "edgewise.Circuit, edgewise.export; print('torch' in sys.modules)\n"
+    code += "edgewise.tasks.ioi, edgewise.run; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "True"]
+
+
+def test_help_names_every_command(capsys):
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"    {name} " in said for name in cli.COMMANDS)
+    for name in cli.COMMANDS:
+        with pytest.raises(SystemExit) as done:
+            cli.main([name, "--help"])
+        assert done.value.code == 0
+        assert f"usage: edgewise {name}" in capsys.readouterr().out
+
+
+def test_python_dash_m_is_the_command():
+    command = [sys.executable, "-m", "edgewise", "frob"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("edgewise: no command 'frob'; there are: discover, evaluate")
+
+
+# From a model to a circuit and back
+
+
+def test_a_run_leaves_a_folder_that_says_it_all(home):
+    run = home / "edge-pruning"
+    assert listing(run) == {
+        *(".lock", "config.json", "metrics.jsonl", "report.json"),
+        *("scores.safetensors", "circuit.json"),
+        *("checkpoint/8.safetensors", "checkpoint/12.safetensors"),
+    }
+    config = read_config(run)
+    assert config["model"]["name"] == str(home / "model")
+    assert config["task"]["jsonl"] == str(home / "letters.jsonl")
+    assert config["method"]["name"] == "edge-pruning"
+    assert (config["method"]["edges"], config["method"]["density"]) == (30, None)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == list(range(STEPS))
+    circuit, report = Circuit.load(run), Report.load(run)
+    assert len(circuit) == report.edges == 30
+    assert set(report.rows) == {"circuit", "full", "empty", "random", "eap"}
+    assert (report.split, report.n_prompts) == ("test", 3)
+    assert report.metric("kl", "full") == pytest.approx(0, abs=1e-6)
+
+
+def test_eap_is_not_its_own_baseline(home):
+    assert "eap" not in Report.load(home / "eap").rows
+
+
+def test_the_same_command_again_prints_the_same_result(home, capsys, monkeypatch):
+    monkeypatch.setattr("edgewise.cli.discover.measure", None)  # no need to measure again
+    before = {name: (home / "edge-pruning" / name).read_bytes() for name in ("circuit.json",)}
+    assert cli.main([*discover(home, home / "edge-pruning"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["report"] == Report.load(home / "edge-pruning").to_json()
+    assert found["edges"] == 30
+    assert found["method"] == "edge-pruning"
+    assert (home / "edge-pruning" / "circuit.json").read_bytes() == before["circuit.json"]
+
+
+def test_a_page_is_written(home, tmp_path, capsys):
+    runs = [str(home / "edge-pruning"), str(home / "eap")]
+    assert cli.main(["view", runs[0], "--out", str(tmp_path / "a.html"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "a.html"), "edges": 30}
+    assert cli.main(["view", *runs, "--out", str(tmp_path / "b.html")]) == 0
+    assert "open it in a browser" in capsys.readouterr().out
+    pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.html", "b.html")]
+    assert all(page.startswith("<!") for page in pages)
+    assert pages[0] != pages[1]
+
+
+def test_what_a_person_sees(home, tmp_path, capsys):
+    argv = discover(home, tmp_path / "run")
+    argv.remove("--quiet")
+    assert cli.main(argv) == 0
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0] == f"loading {home / 'model'}"
+    assert lines[1].startswith(f"model    {home / 'model'}: 2 layers of 4 heads, 82 edges, float32")
+    assert lines[2] == "task     letters: 4 train, 1 validation, 3 test prompts"
+    assert lines[3] == "         'a and b: b to ' -> 'a'"
+    assert lines[4] == "         'c and d: e to '"
+    assert lines[5].startswith("method   edge-pruning: edges=30, steps=12, ")
+    assert lines[6] == f"out      {tmp_path / 'run'} (new)"
+    assert "letters, test: 3 prompts, interchange ablation" in said.out
+    assert lines[-1] == f"    edgewise view {tmp_path / 'run'}"
+    assert "training 12/12  loss " in said.err
+    assert "attribution 4/4" in said.err
+    assert "evaluating 1/1" in said.err
+
+
+def test_json_has_stdout_for_itself(home, tmp_path, capsys):
+    argv = [*discover(home, tmp_path / "run", method="eap"), "--json"]
+    argv.remove("--quiet")
+    assert cli.main(argv) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert found["out"] == str(tmp_path / "run")
+    assert found["report"]["rows"]["circuit"]["edges"] == 30
+    assert "task     letters" in said.err
+
+
+def test_method_flags_are_each_methods_own(home, tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main([*discover(home, tmp_path / "run", method="eap"), "--spread", "1"])
+    assert done.value.code == 2
+    assert "--spread" in capsys.readouterr().err
+    assert cli.main([*discover(home, tmp_path / "run", method="eap"), "--order", "value"]) == 0
+    assert read_config(tmp_path / "run")["method"]["order"] == "value"
+
+
+def test_evaluating_again_gives_the_same_report(home, capsys):
+    run = home / "edge-pruning"
+    before = Report.load(run)
+    (run / "report.json").unlink()
+    assert cli.main(["evaluate", str(run), "--json"]) == 0
+    assert Report.load(run).to_json() == before.to_json() == json.loads(capsys.readouterr().out)
+
+
+def test_evaluating_on_other_prompts_leaves_the_runs_report(home, tmp_path, capsys):
+    run = home / "edge-pruning"
+    before = (run / "report.json").read_bytes()
+    assert cli.main(["evaluate", str(run), "--split", "validation", "--curve", "--quiet"]) == 0
+    assert "letters, validation: 1 prompts" in capsys.readouterr().out
+    other = ("--task", str(home / "others.jsonl"), "--out", str(tmp_path / "other.json"))
+    assert cli.main(["evaluate", str(run), *other]) == 0
+    report = Report.load(tmp_path / "other.json")
+    assert (report.task, report.n_prompts, report.edges) == ("others", 2, 30)
+    assert (run / "report.json").read_bytes() == before
+
+
+def test_comparing_runs(home, capsys):
+    runs = [str(home / "edge-pruning"), str(home / "eap")]
+    assert cli.main(["compare", *runs]) == 0
+    said = capsys.readouterr().out
+    assert "exact match" in said
+    assert f"{runs[0]} and {runs[1]} share" in said
+    assert cli.main(["compare", *runs, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["runs"]) == runs
+    assert found["runs"][runs[0]]["seconds"] > 0
+    shared = Circuit.load(runs[0]) & Circuit.load(runs[1])
+    assert found["overlaps"][0]["intersection"] == len(shared)
+
+
+@pytest.mark.parametrize("form", ["eap-ig", "csv", "graphml"])
+def test_an_exported_circuit_comes_back(home, tmp_path, capsys, form):
+    circuit = Circuit.load(home / "edge-pruning")
+    out = tmp_path / "exported"
+    argv = ["export", str(home / "edge-pruning"), "--format", form, "--out", str(out)]
+    assert cli.main([*argv, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(out), "format": form, "edges": 30}
+    assert import_circuit(out, circuit.graph, form) == circuit
+
+
+def test_exports_lie_beside_the_circuit_unless_told_otherwise(home, tmp_path):
+    shutil.copy(home / "eap" / "circuit.json", tmp_path)
+    assert cli.main(["export", str(tmp_path / "circuit.json"), "--format", "dot"]) == 0
+    assert (tmp_path / "circuit.dot").read_text().startswith("digraph")
+
+
+# Interrupted
+
+
+# A command that ends like `kill -9` at the step, or before the checkpoint, that is named.
+KILLED = """
+import os, signal, sys
+from edgewise import cli, runs
+
+moment, at, argv = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+append, replace = runs.RunFolder.append, os.replace
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def append_or_die(folder, record):
+    append(folder, record)
+    if moment == "step" and record["step"] == at:
+        die()
+
+def replace_or_die(source, target):
+    if moment == "checkpoint" and str(target).endswith(f"{at}.safetensors"):
+        die()
+    replace(source, target)
+
+runs.RunFolder.append, os.replace = append_or_die, replace_or_die
+sys.exit(cli.main(argv))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_killed_and_resumed_is_uninterrupted_bit_for_bit(home, tmp_path, capsys):
+    run, whole = tmp_path / "run", home / "edge-pruning"
+    argv = discover(home, run)
+    for moment, at in (("step", "6"), ("checkpoint", "8")):
+        command = [sys.executable, "-c", KILLED, moment, at, *argv]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert "checkpoint/4.safetensors" in listing(run)
+    assert any(name.endswith(".tmp") for name in listing(run))
+    argv.remove("--quiet")
+    assert cli.main(argv) == 0
+    assert f"{run} (goes on from step 4)" in capsys.readouterr().out
+    assert np.array_equal(EdgeScores.load(run).values, EdgeScores.load(whole).values)
+    assert Circuit.load(run) == Circuit.load(whole)
+    assert Report.load(run) == Report.load(whole)
+    assert listing(run) == listing(whole)
+
+    def records(folder):
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        return [{**json.loads(line), "seconds": None} for line in lines]
+
+    assert records(run) == records(whole)
+
+
+def test_control_c_says_how_to_go_on(home, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgewise.cli.discover.discover", interrupted)
+    assert cli.main([*discover(home, tmp_path / "a run"), "--overwrite"]) == 130
+    said = capsys.readouterr().err
+    assert f"--out '{tmp_path / 'a run'}'" in said
+    assert "to go on from the last checkpoint, type\n    edgewise discover --model" in said
+    assert "--overwrite" not in said
+
+
+# Refused
+
+
+def test_another_run_in_the_folder_is_refused_by_what_differs(home, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(home / "eap", run)
+    monkeypatch.setattr("edgewise.cli.discover.load", None)  # refused before a model is loaded
+    said = refused(capsys, [*discover(home, run, method="eap"), "--seed", "1", "--order", "value"])
+    assert f"{run} holds another run" in said
+    assert "method.order   'magnitude' there, 'value' now" in said
+    assert "seed           0 there, 1 now" in said
+    assert "--overwrite" in said
+
+
+def test_another_task_or_model_in_the_folder_is_refused(home, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(home / "eap", run)
+    said = refused(capsys, discover(home, run, method="eap", task="others.jsonl"))
+    assert "task.fingerprint" in said
+    assert "model." not in said
+
+
+def test_overwrite_starts_again(home, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(home / "eap", run)
+    assert cli.main([*discover(home, run), "--overwrite"]) == 0
+    assert read_config(run)["method"]["name"] == "edge-pruning"
+    assert Circuit.load(run) == Circuit.load(home / "edge-pruning")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--method", "magic"], "--method magic: there are edge-pruning, eap"),
+        (["--density", "0"], "--density 0.0: it must be above 0 and at most 1"),
+        (["--density", "1.5"], "--density 1.5: it must be above 0 and at most 1"),
+        (["--task", "ioy"], "no task 'ioy'; there are ioi, "),
+        (["--task", "gone.jsonl"], "gone.jsonl: there is no such file"),
+        (["--train", "5"], "--train can't be chosen for"),
+        (["--task", "ioi", "--test", "0"], "--test 0: a split needs at least one prompt"),
+        (["--dtype", "int8"], "--dtype int8: choose auto, float32"),
+        (["--method", "eap", "--paper"], "--paper: no hyperparameters were published for eap"),
+        (["--paper"], "the paper has no task"),
+    ],
+)
+def test_mistakes_are_found_before_a_model_is_loaded(
+    home, tmp_path, capsys, monkeypatch, flags, said
+):
+    monkeypatch.setattr("edgewise.cli.discover.load", None)
+    argv = discover(home, tmp_path / "run")
+    for flag in set(flags) & set(argv):  # what is typed twice is an error of its own
+        at = argv.index(flag)
+        del argv[at : at + 2]
+    if "eap" in flags:
+        argv = [word for word in argv if word not in ("--steps", str(STEPS), "4")]
+        argv.remove("--checkpoint-every")
+    assert said in refused(capsys, [*argv, *flags])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_found_before_a_model_is_loaded(home, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("edgewise.cli.discover.load", None)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 7, 3))
+    assert "its disk has 3 B free" in refused(capsys, discover(home, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--edges", "1000"], "edges=1000: the graph has 82"),
+        (["--model", "nowhere/at-all"], "nowhere/at-all: "),
+        (["--task", "gendered-pronoun"], "to be one token"),
+        (["--task", "train-only.jsonl"], "split 'test' does not exist"),
+        (["--task", "uneven.jsonl"], "equally many tokens"),
+        (["--task", "unmarked.jsonl"], "<predict>"),
+        (["--lr", "-1"], "lr=-1.0: it must be at least 0"),
+    ],
+)
+def test_mistakes_are_found_before_any_work(home, tmp_path, capsys, monkeypatch, flags, said):
+    monkeypatch.chdir(tmp_path)
+    first, *rest = rows()
+    write_task(Path("train-only.jsonl"), split=("train",))
+    Path("uneven.jsonl").write_text(json.dumps(first | {"corrupted": rest[0]["corrupted"] + "!"}))
+    Path("uneven.jsonl").write_text(json.dumps(first | {"corrupted": "a <predict>b</predict>"}))
+    Path("unmarked.jsonl").write_text(json.dumps(first | {"clean": "a and b: b to a"}))
+    argv = discover(home, "run")
+    for flag in set(flags) & set(argv):
+        at = argv.index(flag)
+        del argv[at : at + 2]
+    assert said in refused(capsys, [*argv, *flags])
+    assert not Path("run/metrics.jsonl").exists()
+
+
+def test_a_model_without_a_tokenizer_is_refused(home, tmp_path, capsys):
+    tiny_files.folder(tmp_path / "bare", with_tokenizer=False)
+    argv = discover(home, tmp_path / "run")
+    argv[argv.index("--model") + 1] = str(tmp_path / "bare")
+    assert "has no tokenizer, and prompts are text" in refused(capsys, argv)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "view", "export"])
+def test_what_is_no_run_is_refused(tmp_path, capsys, command):
+    said = refused(capsys, [command, tmp_path / "nothing"])
+    assert "nothing" in said
+    assert "run folder" in said
+
+
+def test_an_unfinished_run_is_not_evaluated(home, tmp_path, capsys):
+    shutil.copytree(home / "eap", tmp_path / "run")
+    (tmp_path / "run" / "circuit.json").unlink()
+    assert "is not finished" in refused(capsys, ["evaluate", tmp_path / "run"])
+
+
+def test_a_model_or_task_that_has_changed_is_not_evaluated(home, tmp_path, capsys):
+    for name in ("model", "eap"):
+        shutil.copytree(home / name, tmp_path / name)
+    task = write_task(tmp_path / "letters.jsonl", offset=1)
+    config = read_config(tmp_path / "eap")
+    config["task"]["jsonl"] = str(task)
+    (tmp_path / "eap" / "config.json").write_text(json.dumps(config))
+    assert "has other prompts now" in refused(capsys, ["evaluate", "--quiet", tmp_path / "eap"])
+    save_model(tmp_path / "model", seed=1)
+    config["model"]["name"] = str(tmp_path / "model")
+    (tmp_path / "eap" / "config.json").write_text(json.dumps(config))
+    assert "was found in other weights" in refused(
+        capsys, ["evaluate", "--quiet", tmp_path / "eap"]
+    )
+
+
+def test_a_warning_is_one_line(home, tmp_path, capsys):
+    row = {key: value for key, value in next(rows()).items() if key != "split"}
+    (tmp_path / "unsplit.jsonl").write_text(json.dumps(row))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        argv = ["tasks", str(tmp_path / "unsplit.jsonl"), "--model", str(home / "model")]
+        assert cli.main(argv) == 0
+    said = capsys.readouterr().err
+    assert said.startswith('warning: no row has a "split": all 1 are used')
+    assert said.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_written_is_one_line(home, tmp_path, capsys):
+    said = refused(capsys, ["export", home / "eap", "--out", tmp_path])
+    assert said == f"edgewise: {tmp_path}: Is a directory\n"
+
+
+# Progress and flags
+
+
+def test_a_record_in_words():
+    record = {"step": 4, "loss": 0.3141, "kl": 0.25, "density": 0.021, "target": 0.02}
+    shown = {"steps": 9, "steps_per_second": 1.94, "seconds_left": 71.6}
+    words = "loss 0.314  KL 0.250  density 2.10% (to 2.00%)"
+    assert output.describe(record) == words
+    assert output.describe(record | shown) == f"{words}  1.9 steps/s  1:12 left"
+    assert output.describe({"steps_per_second": 0.125}) == "8 s/step"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_ends_with_the_last_step(capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with output.Output().progress("searching") as update:
+        update({"phase": "attribution", "step": 1, "steps": 1})
+        for step in range(1000):
+            update({"phase": "training", "step": step, "steps": 1000, "loss": 1.0})
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "1000/1000" in said.err
+    assert "training" in said.err
+    if not terminal:
+        assert said.err.splitlines() == ["attribution 1/1", "training 1000/1000  loss 1.000"]
+
+
+def test_quiet_has_no_progress():
+    with output.Output(quiet=True).progress("searching") as update:
+        assert update is None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method.
+
+    size, share   how much of it
+                  to keep
+    kind          "a" or "b"
+    Text that is no column.
+    """
+
+    size: int
+    share: float | None = 0.5
+    kind: Literal["a", "b"] = "a"
+    hidden: float = 1.0
+
+    def __post_init__(self):
+        raise AssertionError("the parser makes a plain copy")
+
+
+def test_a_docstrings_columns_are_the_flags_help(capsys):
+    with pytest.raises(SystemExit):
+        flags.parse(flags.plain(Method), ["--help"], "test")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--size INT how much of it to keep (required)" in said
+    assert "--share FLOAT how much of it to keep (default: 0.5)" in said
+    assert '--kind {a,b} "a" or "b" (default: a)' in said
+    assert "--hidden FLOAT (default: 1.0)" in said
+    given = flags.parse(flags.plain(Method), ["--size", "3", "--share", "None"], "test")
+    assert vars(given) == {"size": 3, "share": None, "kind": "a", "hidden": 1.0}
+
+
+def test_the_papers_hyperparameters_are_a_start(tmp_path):
+    argv = ["--model", "gpt2", "--task", "ioi", "--out", str(tmp_path), "--paper", "--steps", "9"]
+    given = importlib.import_module("edgewise.cli.discover").parse(argv)
+    assert given.method == EdgePruning.paper("ioi", steps=9)
+
+
+# Looking around
+
+
+def test_models_and_tasks_are_listed(capsys):
+    assert cli.main(["models"]) == 0
+    assert "smollm2-135m" in capsys.readouterr().out
+    assert cli.main(["tasks", "--json"]) == 0
+    assert "greater-than" in json.loads(capsys.readouterr().out)["tasks"]
+    assert cli.main(["tasks", "ioi"]) == 0
+    assert "IOI" in capsys.readouterr().out
+
+
+def test_a_model_is_checked(home, capsys):
+    assert cli.main(["models", "--check", str(home / "model"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["type"], found["layers"], found["edges"]) == ("llama", 2, 82)
+
+
+def test_a_tasks_prompts_are_shown_token_by_token(home, capsys):
+    argv = ["tasks", str(home / "letters.jsonl"), "--model", str(home / "model"), "--show", "1"]
+    assert cli.main(argv) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "letters: 4 train, 1 validation, 3 test"
+    assert lines[2].split() == ["clean", "corrupted"]
+    assert lines[3].split() == ["*", "a", "c"]
+    assert lines[-1].endswith("-> 'a', not 'b'")
+    assert cli.main([*argv, "--json"]) == 0
+    (example,) = json.loads(capsys.readouterr().out)["examples"]
+    assert "".join(example["clean"]) == "a and b: b to "
+    assert example["predicts"] == {"13": "a"}
