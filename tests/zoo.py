@@ -126,7 +126,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "mistral mqa": {**MQA, "sliding_window": None},
     "mistral mha eager": {**MHA, **WINDOW, **EAGER, "tie_word_embeddings": True},
     "mixtral": MIXTURE,
-    "mixtral grouped": {**MIXTURE, **GROUPED, "intermediate_size": 12, "head_dim": 4},
+    "mixtral grouped": {**MIXTURE, **GROUPED, "intermediate_size": 16, "head_dim": 4},
     "mixtral window mqa": {**MIXTURE, **WINDOW, **MQA, "num_experts_per_tok": 3},
     "qwen2": {},
     "qwen2 window mha tied": {**UPPER_WINDOW, **MHA, "tie_word_embeddings": True},

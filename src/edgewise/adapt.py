@@ -1,22 +1,27 @@
 """`adapt`: take a loaded `transformers` model as it is, and prove that it was read rightly.
 
-The proof runs a small random batch, padded and with unequal prompts, through the masked forward pass with
-every edge kept. Equation (1) then says that the logits are the model's own; if they are not, within
-rounding, the model is refused.
+A model is read by the family of its `model_type`. If its type has no family, every known layout
+that it has the parts of is tried, and the first that the proof bears out is kept.
 """
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from edgewise.errors import ModelError
 from edgewise.graph import Embeddings
-from edgewise.models.family import family_of
+from edgewise.models.family import Family, family_named, family_of, known_families
 from edgewise.models.model import Model, build
-from edgewise.stream import run
+from edgewise.proof import identity_error, prove, prove_layout
+
+__all__ = ["adapt", "identity_error"]
 
 QUANTISED = "quantization_config"
+COMMON = ("llama", "gpt2", "gpt_neox")  # layouts to try first
+# What a model raises that is run by a layout that isn't its own.
+WRONG = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def adapt(
@@ -27,52 +32,81 @@ def adapt(
     embeddings: Embeddings = "joint",
     check: bool = True,
 ) -> Model:
-    """A `Model` over `hf_model`, which is put in eval mode and frozen, and otherwise left untouched.
+    """A `Model` over `hf_model`, which is put in eval mode and frozen, and otherwise left as it is.
 
     embeddings   "joint", "split" (tok and pos) or "free" (never masked); see `Graph`
-    check        prove identity on a small batch (two forward passes)
+    check        prove identity on a small batch (`edgewise.proof`); always done for a model whose
+                 type has no family
 
-    Raises ModelError for an unknown type, a setting that isn't handled, quantised weights, or logits that
-    differ from the model's own.
+    Raises ModelError for a setting that isn't handled, quantised weights, logits that differ from
+    the model's own, and an unknown type that no known layout fits.
     """
     config = getattr(hf_model, "config", None)
     if config is None or not hasattr(hf_model, "get_output_embeddings"):
         raise ModelError(f"adapt takes a transformers causal language model, not {type(hf_model)}")
+    if hf_model.get_output_embeddings() is None:
+        raise ModelError(
+            f"{type(hf_model).__name__} has no language model head: "
+            "load it with AutoModelForCausalLM, not AutoModel"
+        )
     if getattr(config, QUANTISED, None) is not None:
         raise ModelError(
             f"{config.model_type}: its weights are quantised ({QUANTISED}); load it without "
-            "quantisation, or from a .gguf file, which edgewise de-quantises"
+            "quantisation or from a .gguf file, which edgewise de-quantises, or call its dequantize()"
         )
-    family = family_of(config)
+    known = config.model_type in known_families()
+    family = family_of(config) if known else None
     hf_model.eval().requires_grad_(False)
-    model = build(
-        hf_model, tokenizer, name or config._name_or_path or family.model_type, family, embeddings
-    )
+    name = name or config._name_or_path or config.model_type
+    if family is None:
+        return _tried(hf_model, tokenizer, name, embeddings)
+    model = build(hf_model, tokenizer, name, family, embeddings)
     if check:
-        prove_identity(model)
+        prove(model)
     return model
 
 
-def identity_error(model: Model, seed: int = 0) -> float:
-    """Largest difference between the all-ones masked logits and the model's own, over the largest logit."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, model.config.vocab_size, (2, 6), generator=generator).to(model.device)
-    mask = torch.ones_like(ids, dtype=torch.bool)
-    mask[1, 4:] = False
-    other = torch.randint(0, model.config.vocab_size, (2, 6), generator=generator).to(model.device)
-    with torch.no_grad():
-        own = model.hf(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits[mask]
-        ours = run(model, ids, None, counterfactual_ids=other, attention_mask=mask)[mask]
-    return ((ours - own).abs().max() / own.abs().max()).item()
+def layouts() -> list[Family]:
+    """The known families that differ in more than settings, common ones first.
+
+    Each also as a layout whose queries or keys are normalised over all heads, which no identity shows.
+    """
+    order = sorted(known_families(), key=lambda name: (name not in COMMON, name))
+    plain: list[Family] = []
+    bare: list[Family] = []
+    for family in map(family_named, order):
+        only = replace(family, model_type="", handled=frozenset(), refused={})
+        if only not in bare:
+            bare.append(only)
+            plain.append(family)
+    return plain + [replace(f, joint_qk_norm=True) for f in plain if f.joint_qk_norm is False]
 
 
-def prove_identity(model: Model) -> None:
-    """Raise ModelError unless all edges kept give the model's own logits, within its dtype's rounding."""
-    bound = 5e-2 if model.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    error = identity_error(model)
-    if not error <= bound:
-        raise ModelError(
-            f"{model.name}: read as {model.family.model_type!r}, its logits with every edge kept differ "
-            f"from its own by {error:.2g} of the largest (allowed {bound:.0e}); it isn't what its "
-            "model_type says, or edgewise lacks a setting of it"
-        )
+def _tried(hf_model: nn.Module, tokenizer: Any, name: str, embeddings: Embeddings) -> Model:
+    """The model read by the first known layout that the proof bears out."""
+    kind = hf_model.config.model_type
+    close = []
+    for family in layouts():
+        try:
+            model = build(hf_model, tokenizer, name, family, embeddings)
+        except (ModelError, AttributeError, TypeError):
+            continue  # it lacks a part or a setting
+        try:
+            proof = prove(model)
+            prove_layout(model)
+        except ModelError as error:
+            close.append(str(error))
+        except WRONG as error:
+            close.append(f"{family.model_type!r}: {error}")
+        else:
+            warnings.warn(
+                f"{name}: model_type {kind!r} has no family of its own; read as "
+                f"{family.model_type!r}, which the proof bears out ({proof})",
+                stacklevel=3,
+            )
+            return model
+    found = "".join(f"\n    {reason}" for reason in close[:3])
+    raise ModelError(
+        f"{name}: no family for model_type {kind!r}, and no known layout fits; there are: "
+        f"{', '.join(known_families())}. CONTRIBUTING.md tells how to add one{found}"
+    )

@@ -184,6 +184,7 @@ def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> 
     """One block of a model; AttributeError where a part that the family names isn't there."""
     attention = module.get_submodule(family.attention)
     out = attention.get_submodule(family.out)
+    projections = tuple(attention.get_submodule(path) for path in family.qkv)
     feeds = tuple(Feed(family.overwrites) for _ in family.qkv)
     sink = Sink(config.hidden_size)
     twin = exchange_at(attention, family.out, sink)
@@ -199,7 +200,6 @@ def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> 
         return None if found is None else Norm.of(found, family)
 
     multiplier = family.residual_multiplier
-    projections = tuple(attention.get_submodule(path) for path in family.qkv)
     return Block(
         module=module,
         layout=family.setting("layout", config),

@@ -69,6 +69,12 @@ class Call:
     def __init__(self, hidden: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.shape, self.args, self.kwargs = hidden.shape, args, kwargs
 
+    def mapped(self, change: Callable[[Any], Any]) -> "Call":
+        """This call with other arguments."""
+        twin = copy.copy(self)
+        twin.args, twin.kwargs = change(self.args), change(self.kwargs)
+        return twin
+
     def replay(self, module: Callable[..., Any], like: Tensor) -> None:
         """Call `module` so again; its hidden states are zeros that take no memory."""
         hidden = like.new_zeros(1).expand(self.shape)
