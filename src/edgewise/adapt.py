@@ -52,7 +52,7 @@ def adapt(
     if getattr(config, QUANTISED, None) is not None:
         raise ModelError(
             f"{config.model_type}: its weights are quantised ({QUANTISED}); load it without "
-            "quantisation or from a .gguf file, which edgewise de-quantises, or call its dequantize()"
+            "quantisation, or call its dequantize(); .gguf files are de-quantised on load"
         )
     known = config.model_type in known_families()
     family = family_of(config) if known else None
@@ -69,7 +69,7 @@ def adapt(
 def layouts() -> list[Family]:
     """The known families that differ in more than settings, common ones first.
 
-    Each also as a layout whose queries or keys are normalised over all heads, which no identity shows.
+    Each also with queries or keys that are normalised over all heads, which no identity shows.
     """
     order = sorted(known_families(), key=lambda name: (name not in COMMON, name))
     plain: list[Family] = []

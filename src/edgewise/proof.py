@@ -4,12 +4,12 @@ A small random batch, padded and with unequal prompts, goes through the model an
 forward pass with every edge kept. In float32 the logits must agree within 1e-4 of the largest.
 
 In 16 bits they can't. Two exact ways of writing one sum differ by a rounding (2^-8 of a value in
-bfloat16) at every step; thirty blocks amplify that to a tenth of the largest logit, and a router that
-chooses another expert to anything. A bound as wide as that would let misread models pass. So there the
-blocks are proven one by one, in float32: a float32 copy of one block at a time is given the stream
-that the model itself had there, and what it returns must agree with what its readers and writers add
-up to, within the same 1e-4 of what it adds. Nothing accumulates, and a mistake as small as a wrong
-epsilon shows. Before the first block and after the last the model's own code runs on the model's own
+bfloat16) at every step; thirty blocks amplify that on random prompts to a quarter of the largest
+logit, and a router that chooses another expert to anything. A bound as wide as that would let
+misread models pass. So there the blocks are proven one by one, in float32: a float32 copy of one
+block at a time is given the stream that the model itself had there, and what it returns must agree
+with what its readers and writers add up to, within the same 1e-4 of what it adds. Nothing
+accumulates. Before the first block and after the last the model's own code runs on the model's own
 values, which must agree within a few roundings.
 """
 
@@ -64,9 +64,9 @@ class Proof:
         if self.blocks is None:
             return f"{text} (allowed {ALLOWED:.0e})"
         return (
-            f"a block with every edge kept, in float32, differs from its own by {self.blocks:.2g} of "
-            f"what it adds (allowed {ALLOWED:.0e}), what is around the blocks by {self.ends:.2g} "
-            f"roundings (allowed 8); {text}"
+            f"a block with every edge kept, in float32, differs from its own by {self.blocks:.2g} "
+            f"of what it adds (allowed {ALLOWED:.0e}), what is around the blocks by "
+            f"{self.ends:.2g} roundings (allowed 8); {text}"
         )
 
 
@@ -86,7 +86,7 @@ def prove(model: Model, seed: int = 0) -> Proof:
 
 
 def identity_error(model: Model, seed: int = 0) -> float:
-    """Largest difference between the all-ones masked logits and the model's own, over the largest."""
+    """Largest difference of a logit with every edge kept from the model's own, over the largest."""
     with torch.no_grad():
         return _logits_error(model, *_prompts(model, seed))
 
@@ -204,8 +204,8 @@ def prove_layout(model: Model) -> None:
 
     Equation (1) with every edge kept can't see rows that change places; attention can. In prompt r,
     reader r's row is raised at the second of three tokens, over random queries, keys and values.
-    Only the heads that share the row may change: by a query there alone, by a key or value there and
-    later; and twice as much by a value raised twice as much, but not by a key.
+    Only the heads that share the row may change: by a query there alone, by a key or value there
+    and later; and twice as much by a value raised twice as much, but not by a key.
     """
     heads, groups = model.graph.n_heads, model.graph.n_kv_heads
     rows = torch.arange(heads + 2 * groups)
