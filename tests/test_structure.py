@@ -25,7 +25,7 @@ LEVELS = (
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "prepared", "shard", "proof", "adapt", "loading"),
     ("discovery", "evaluation"),
-    ("eap_ig", "compare", "drawing", "export", "page", "figures"),
+    ("eap_ig", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),
 )
 WITHOUT_TORCH = (

@@ -89,12 +89,23 @@ def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
+def _repr_html_(circuit: Any) -> str | None:
+    return import_module("edgewise.page").frame(circuit)
+
+
 class _Package(ModuleType):
-    """Keeps `edgewise.view` the function: importing a module of that name would put it there."""
+    """Sees modules come in.
+
+    `edgewise.view` stays the function: importing a module of that name would put it there. And a
+    notebook gets to show circuits as pages: circuit.py can't import page, which stands above it.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType) and _WHERE.get(name) == name:
-            value = getattr(value, name)
+        if isinstance(value, ModuleType):
+            if name == "circuit":
+                value.Circuit._repr_html_ = _repr_html_  # type: ignore[attr-defined]
+            elif _WHERE.get(name) == name:
+                value = getattr(value, name)
         super().__setattr__(name, value)
 
 

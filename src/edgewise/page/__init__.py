@@ -5,7 +5,8 @@ the scripts beside this file draw it. The scripts know the graph's arithmetic (w
 graph.py and wiring.py do), so that moving the density slider needs no Python. They share one scope
 and are put into the page in the order of `_SCRIPTS`: whoever stands below uses whoever is above.
 
-Importing this module also lets a notebook show a circuit by its page: `Circuit._repr_html_`.
+A notebook shows a circuit by the same page, in a frame: `edgewise/__init__.py` sees to that, since
+circuit.py stands below this package.
 """
 
 import html
@@ -76,16 +77,13 @@ def _html(data: Mapping[str, Any]) -> str:
     return "".join(pieces)
 
 
-def _repr_html_(circuit: Circuit) -> str | None:
-    """The page in a frame; None, and so the plain repr, for more edges than are worth drawing."""
+def frame(circuit: Circuit) -> str | None:
+    """The page in a frame, for a notebook; None for more edges than are worth drawing there."""
     if len(circuit) > MAX_RANKED:
         return None
     page = _html(payload(circuit, None, None, None, None, (), None))
     return (
-        f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts" title="{circuit!r}" '
+        f'<iframe srcdoc="{html.escape(page)}" sandbox="allow-scripts" '
+        f'title="{html.escape(repr(circuit))}" '
         f'style="width:100%;height:720px;border:0;border-radius:6px"></iframe>'
     )
-
-
-# circuit.py stands below this module and can't import it, so the method is put in from here.
-Circuit._repr_html_ = _repr_html_  # type: ignore[attr-defined]
