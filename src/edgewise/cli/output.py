@@ -66,17 +66,12 @@ def describe(record: Mapping[str, Any]) -> str:
     return "  ".join(words)
 
 
-def _done(record: Mapping[str, Any]) -> int:
-    """How many steps are over: a record of a search bears the number of its step, from 0."""
-    return record["step"] + ("loss" in record)
-
-
 class _Lines:
     def __init__(self, what: str) -> None:
         self.what, self.last = what, monotonic()
 
     def __call__(self, record: Mapping[str, Any]) -> None:
-        done = _done(record)
+        done = record["step"]
         if monotonic() - self.last >= EVERY or done == record["steps"]:
             self.last = monotonic()
             what = record.get("phase", self.what)
@@ -102,7 +97,7 @@ def _bar(what: str) -> Iterator[Progress]:
             shown.update(
                 task,
                 description=record.get("phase", what),
-                completed=_done(record),
+                completed=record["step"],
                 total=record["steps"],
                 text=describe(record),
             )

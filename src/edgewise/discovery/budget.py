@@ -1,15 +1,19 @@
-"""Budget projection: gates that compete for a number of open edges, so that the density is what was asked.
+"""Budget projection: gates that compete for a fixed sum, so that the density is what was asked.
 
-With gate parameters a_e (log-odds), the gates drawn are hard-concrete(a_e - c), where the shift c solves
+With gate parameters a_e (log-odds), a step uses the gates z_e(a_e - c), where the shift c solves
 
-    sum_e P(z_e > 0) = budget                                                     (1)
+    sum_e z_e(a_e - c) = budget                                                   (1)
 
-anew at every step. Moving all a_e together changes nothing, so the gradient's component along that direction
-is removed: from g = dL/da at fixed c, the gradient under the constraint (1) is
+anew at every step, for that step's noise and temperature. Moving all a_e together changes nothing, so the
+gradient g = dL/da at fixed c loses its component along that direction:
 
-    g_e - w_e sum(g) / sum(w)        w_e = dP(z_e > 0)/da_e = P (1 - P)
+    g_e - w_e sum(g) / sum(w)        w_e = s_e (1 - s_e), s the gates' sigmoid before it is clipped
 
-The budget falls from `start` to the density asked for, log-linearly, and is then held.
+(with w the derivative of (1) itself, clipped gates would have no weight; the sigmoid's slope lets a gate
+that has just closed be pulled back to where it has a gradient of its own).
+
+The budget falls from `start` to the density asked for, log-linearly, and is then held; meanwhile the
+temperature falls too, until the gates are as good as 0 and 1 and rounding them changes little.
 """
 
 import math
@@ -23,27 +27,30 @@ from edgewise.ops import gates
 REACH = 80.0  # log-odds beyond which a gate is open or closed for certain
 
 
-def shift(log_alpha: Float[Tensor, " E"], budget: float) -> float:
-    """c such that hard-concrete(log_alpha - c) opens `budget` gates in expectation, by bisection."""
-    low = float(log_alpha.min()) - REACH
-    high = float(log_alpha.max()) + REACH
-    for _ in range(60):
+def shift(log_alpha: Float[Tensor, " E"], budget: float, temperature: float = gates.BETA) -> float:
+    """c such that the noiseless gates of log_alpha - c sum to `budget`, by bisection.
+
+    Noise is another summand of log_alpha: give their sum.
+    """
+    half = torch.full_like(log_alpha, 0.5)
+    low, high = float(log_alpha.min()) - REACH, float(log_alpha.max()) + REACH
+    for _ in range(50):
         middle = (low + high) / 2
-        if float(gates.p_open(log_alpha - middle).sum(dtype=torch.float64)) > budget:
+        z = gates.sample(log_alpha - middle, half, temperature, 0.0)
+        if float(z.sum(dtype=torch.float64)) > budget:
             low = middle
         else:
             high = middle
     return (low + high) / 2
 
 
-def project(gradient: Float[Tensor, " E"], log_alpha: Float[Tensor, " E"]) -> Float[Tensor, " E"]:
-    """The gradient with respect to the parameters under (1); `log_alpha` is already shifted."""
-    p = gates.p_open(log_alpha)
-    weight = p * (1 - p)
+def project(gradient: Float[Tensor, " E"], sigmoid: Float[Tensor, " E"]) -> Float[Tensor, " E"]:
+    """The gradient under (1), from the one at fixed c and the gates' sigmoids."""
+    weight = sigmoid * (1 - sigmoid)
     return gradient - weight * (gradient.sum() / weight.sum().clamp(min=1e-12))
 
 
-def density_at(step: int, start: float, end: float, steps: int) -> float:
+def fall(step: int, start: float, end: float, steps: float) -> float:
     """Log-linear from `start` at step 0 to `end` at step `steps`, then `end`."""
     done = min(1.0, step / steps) if steps else 1.0
-    return math.exp(math.log(max(start, end)) * (1 - done) + math.log(end) * done)
+    return math.exp(math.log(start) * (1 - done) + math.log(end) * done)

@@ -5,9 +5,10 @@ circuit predicts what the full model does, at a given number of edges:
 
     min over log_alpha of  E_z KL( p_full(y | x) || p_circuit(y | x, x~; z) )
 
-The number of edges is controlled in one of two ways. "budget" (the default) projects the gates onto the
-number that is open in expectation, step by step, so the density comes out as asked (`budget`). "lagrangian"
-is the paper's penalty with learned multipliers (`lagrangian`).
+The number of edges is controlled in one of two ways. "lagrangian" is the paper's: hard-concrete noise and a
+penalty with learned multipliers (`lagrangian`). "budget" (the default) makes the gates of every step sum to
+the number of edges scheduled for it (`budget`), starts from the order of the EAP scores, and needs no noise:
+the gates' temperature falls until they are hard.
 """
 
 from dataclasses import dataclass, fields
@@ -33,6 +34,9 @@ class EdgePruning:
     init               "eap" starts from the rank of each edge's |EAP score|, "open" from gates open alike
     init_prompts       training prompts that the EAP scores are taken over
     spread             how far apart the EAP start puts gates: log_alpha = spread * logit(rank)
+    noise              budget: how much of the hard-concrete noise the gates have; 1 is all of it
+    temperature        budget: the gates' temperature at the start, falling log-linearly; 2/3 is the paper's
+    final_temperature  and at the end
     start_density      budget: where the density starts
     reach              budget: share of the steps after which it has arrived
     lr                 Adam's rate on log_alpha, in log-odds a step
@@ -62,6 +66,9 @@ class EdgePruning:
     init: Literal["eap", "open"] = "eap"
     init_prompts: int | None = 64
     spread: float = 2.0
+    noise: float = 0.0
+    temperature: float = 1.0
+    final_temperature: float = 0.1
     start_density: float = 0.3
     reach: float = 0.6
     lr: float = 0.3
@@ -138,6 +145,9 @@ _AT_LEAST = {
     "steps": 1,
     "batch_size": 1,
     "init_prompts": 1,
+    "noise": 0,
+    "temperature": 0.01,
+    "final_temperature": 0.01,
     "lr": 0,
     "warmup": 0,
     "weight_decay": 0,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -91,7 +92,7 @@ class _Training:
             self.log_alpha += method.spread * torch.logit((place + 0.5) / len(scores))
             return
         for number, tensor in enumerate((self.log_alpha, self.nodes)):
-            noise = torch.randn(tensor.shape, generator=self._noise(-1 - number))
+            noise = torch.randn(tensor.shape, generator=self._noise(self.method.steps, number))
             tensor += (method.init_log_alpha + 0.01 * noise).to(tensor.device)
 
     def save(self, step: int) -> None:
@@ -115,7 +116,7 @@ class _Training:
         self.earlier = float(state["seconds"])
         folder = self.search.folder
         assert folder is not None
-        folder.truncate(step)
+        folder.truncate(step + 1)
         self.history = folder.records()
         return step
 
@@ -126,16 +127,7 @@ class _Training:
         method = self.method
         ready = self.batches.at(step)
         if method.control == "budget":
-            target = budget.density_at(
-                step,
-                method.start_density,
-                self.kept / self.graph.n_edges,
-                round(method.reach * method.steps),
-            )
-            with torch.no_grad():
-                c = budget.shift(self.log_alpha, target * self.graph.n_edges)
-            shifted = (self.log_alpha - c).detach().requires_grad_()
-            z = gates.sample(shifted, self._uniform(step, 0, shifted))
+            target, z, logits = self._budgeted(step)
         else:
             z = gates.sample(self.log_alpha, self._uniform(step, 0, self.log_alpha))
         effective = z
@@ -154,8 +146,10 @@ class _Training:
         self.optimiser.zero_grad()
         loss.backward()
         if method.control == "budget":
-            assert shifted.grad is not None
-            self.log_alpha.grad = budget.project(shifted.grad, shifted.detach())
+            assert logits.grad is not None
+            temperature = self._temperature(step)
+            sigmoid = torch.sigmoid(logits.detach() / temperature)
+            self.log_alpha.grad = budget.project(logits.grad, sigmoid)
         for p in self.trained:
             p.grad = runtime.all_reduce_mean(p.grad)
         self._refuse_non_finite(step, loss)
@@ -165,7 +159,7 @@ class _Training:
             group["lr"] = rate * self._rate(step)
         self.optimiser.step()
         record = {
-            "step": step,
+            "step": step + 1,
             "loss": loss.item(),
             "kl": kl.item(),
             "density": (effective > 0).float().mean().item(),
@@ -182,6 +176,25 @@ class _Training:
             seconds_left=done * (method.steps - step - 1),
         )
 
+    def _budgeted(self, step: int) -> tuple[float, Tensor, Tensor]:
+        """The density of a step, its gates, which sum to that, and what they are the gates of."""
+        method, edges = self.method, self.graph.n_edges
+        end = self.kept / edges
+        density = budget.fall(
+            step, max(method.start_density, end), end, method.reach * method.steps
+        )
+        temperature = self._temperature(step)
+        noise = method.noise * gates.logistic(self._uniform(step, 0, self.log_alpha))
+        noisy = self.log_alpha.detach() + noise
+        logits = noisy - budget.shift(noisy, density * edges, temperature)
+        logits.requires_grad_()
+        half = torch.full_like(logits, 0.5)
+        return density, gates.sample(logits, half, temperature, 0.0), logits
+
+    def _temperature(self, step: int) -> float:
+        method = self.method
+        return budget.fall(step, method.temperature, method.final_temperature, method.steps)
+
     def _rate(self, step: int) -> float:
         """Share of the learning rate at a step: linear warm-up, then a linear fall to the floor."""
         method = self.method
@@ -191,9 +204,10 @@ class _Training:
         falling = (step - holds) / max(1.0, method.steps - holds)
         return max(method.lr_floor, 1 - max(0.0, falling))
 
-    def _noise(self, step: int, number: int = 0) -> torch.Generator:
+    def _noise(self, step: int, number: int) -> torch.Generator:
         """The generator of a step's noise; on the CPU, so that devices agree."""
-        return torch.Generator().manual_seed(hash((self.search.seed, step, number)) & (2**63 - 1))
+        seed = np.random.SeedSequence([self.search.seed, step, number]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(seed[0]) >> 1)
 
     def _uniform(self, step: int, number: int, like: Tensor) -> Tensor:
         noise = torch.rand(like.shape, generator=self._noise(step, number))

@@ -10,6 +10,12 @@ so that, with x01 = (x - LEFT) / (RIGHT - LEFT),
     P(z <= x) = sigmoid(beta * logit(x01) - log_alpha)          0 <= x < 1
 
 log_alpha is in log-odds; beta = 2/3, LEFT = -0.1, RIGHT = 1.1.
+
+The same gate with its noise scaled by nu and at another temperature,
+
+    s = sigmoid((nu (log u - log(1 - u)) + log_alpha) / beta)
+
+is the hard-concrete gate at nu = 1, beta = 2/3, and a hard threshold of log_alpha as nu and beta go to 0.
 """
 
 import math
@@ -24,11 +30,21 @@ ZERO_POINT = BETA * math.log(-LEFT / RIGHT)  # beta * logit(x01) at x = 0, negat
 ONE_POINT = -ZERO_POINT  # by symmetry, at x = 1
 
 
-def sample(log_alpha: Float[Tensor, "*E"], u: Float[Tensor, "*E"]) -> Float[Tensor, "*E"]:
+def sample(
+    log_alpha: Float[Tensor, "*E"],
+    u: Float[Tensor, "*E"],
+    temperature: float = BETA,
+    noise: float = 1.0,
+) -> Float[Tensor, "*E"]:
     """Gates for uniform noise `u` in (0, 1); the gradient is zero where a gate is clipped."""
-    u = u.clamp(EPS, 1 - EPS)
-    s = torch.sigmoid((torch.log(u) - torch.log1p(-u) + log_alpha) / BETA)
+    s = torch.sigmoid((noise * logistic(u) + log_alpha) / temperature)
     return (s * (RIGHT - LEFT) + LEFT).clamp(0.0, 1.0)
+
+
+def logistic(u: Float[Tensor, "*E"]) -> Float[Tensor, "*E"]:
+    """log u - log(1 - u), kept finite."""
+    u = u.clamp(EPS, 1 - EPS)
+    return torch.log(u) - torch.log1p(-u)
 
 
 def p_open(log_alpha: Float[Tensor, "*E"]) -> Float[Tensor, "*E"]:
