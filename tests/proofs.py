@@ -8,16 +8,18 @@ from torch import Tensor
 
 import oracle
 import tiny
+from edgewise import ablation
 from edgewise.models.model import Model
+from edgewise.stream import run
 
 
 def decomposition(model: Model, given: tiny.Prompts) -> float:
     """The oracle's own: writes add up to the streams that hooks find, logits are the model's."""
     setting = tiny.setting(model)
-    run = oracle.plain(setting, given.clean, given.mask)
+    plain = oracle.plain(setting, given.clean, given.mask)
     own = oracle.forward(model.hf, given.clean, given.mask)
     streams = oracle.streams(setting, given.clean, given.mask)
-    pairs = [(run.logits, own), *zip(run.reads, streams, strict=True)]
+    pairs = [(plain.logits, own), *zip(plain.reads, streams, strict=True)]
     return max(tiny.relative(a[given.kept], b[given.kept]) for a, b in pairs)
 
 
@@ -67,13 +69,81 @@ def value_and_gradient(
     return tiny.relative(found.detach(), expected.detach()), gradient
 
 
-def check_layout(model: Model, given: tiny.Prompts) -> None:
+def sum_of_writes(model: Model, given: tiny.Prompts) -> float:
+    """What writers write adds up to the streams that hooks find at every reader."""
+    graph = model.graph
+    outer = model.outer(given.clean, given.mask)
+    final: list[Tensor] = []
+    writes = list(outer.embeddings)
+    for block, state in zip(model.blocks, ablation.plain(model, outer, final), strict=True):
+        each = torch.einsum("nhc,hcd->nhd", state.heads, block.out_weight)
+        if block.out_bias is not None:
+            each = each + (torch.ones(len(each)) * state.scale)[:, None, None] * block.out_bias
+        writes += [*each.unbind(1), state.mlp]
+    streams = oracle.streams(tiny.setting(model), given.clean, given.mask)
+    totals = [
+        sum(writes[w] for w in range(graph.n_writers) if graph.causal[r, w])
+        for r in range(graph.n_readers)
+    ]
+    pairs = zip([*totals, final[0]], [*streams, streams[-1]], strict=True)
+    return max(tiny.relative(total, stream[given.kept]) for total, stream in pairs)
+
+
+def padding(model: Model, side: str) -> float:
+    """Neither what stands at pads counts nor what a prompt is batched with."""
+    given, mask = tiny.prompts(side), tiny.random_mask(model)
+
+    def logits(clean: Tensor, corrupted: Tensor, kept: Tensor | None) -> Tensor:
+        return run(model, clean, mask, counterfactual_ids=corrupted, attention_mask=kept)
+
+    batch = logits(given.clean, given.corrupted, given.mask)
+    assert not batch[~given.mask].any()
+    other = [torch.where(given.mask, ids, 9) for ids in (given.clean, given.corrupted)]
+    assert torch.equal(logits(*other, given.mask), batch)
+    errors = []
+    for b, kept in enumerate(given.mask):
+        one = slice(b, b + 1)
+        alone = logits(given.clean[one], given.corrupted[one], given.mask[one])
+        errors.append(tiny.relative(alone[0, kept], batch[b, kept]))
+        if side == "right":
+            n = int(kept.sum())
+            short = logits(given.clean[one, :n], given.corrupted[one, :n], None)
+            errors.append(tiny.relative(short[0], batch[b, :n]))
+    return max(errors)
+
+
+def sixteen_bits(half: Model, whole: Model, given: tiny.Prompts) -> tuple[float, float, float]:
+    """A bfloat16 model against the same weights in float32, under a fractional mask.
+
+    Returns the logits' error, the error that the model itself makes of its own logits, and the
+    cosine of the gradients.
+    """
+    mask = tiny.random_mask(whole)
+    results = []
+    for model in (half, whole):
+        z = mask.clone().requires_grad_()
+        ablated, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        logits = tiny.engine_logits(model, z, given, ablated)
+        logits.float().log_softmax(-1)[:, 7].sum().backward()
+        assert z.grad.dtype == torch.float32
+        results.append((logits.detach().float(), z.grad.flatten()))
+    own = [oracle.forward(m.hf, given.clean, given.mask)[given.kept].float() for m in (half, whole)]
+    cosine = torch.cosine_similarity(results[0][1], results[1][1], 0).item()
+    return tiny.relative(results[0][0], results[1][0]), tiny.relative(*own), cosine
+
+
+def check_layout(
+    model: Model, given: tiny.Prompts, sinks: bool = False, clipped: bool = False
+) -> None:
     """Each reader's rows of a projection are what the family says they are.
 
     Equation (1) with one mask for all readers can't see rows that change places, so neither can
     `identity`. Attention does: a query at the first position, which attends to nothing else,
     changes nothing there or later; a key there changes later positions and not its own; a value
     there changes its own and, doubled, changes all twice as much. And only the heads that share it.
+
+    sinks     attention at the first position has something else to attend to
+    clipped   values are clipped, and so don't act linearly
     """
     setting, graph = tiny.setting(model), model.graph
     share = graph.n_heads // graph.n_kv_heads
@@ -92,10 +162,13 @@ def check_layout(model: Model, given: tiny.Prompts) -> None:
             if not model.coupled:
                 assert not moved[:, ~mine].any(), f"{where} changes other heads"
                 assert not (last - first[0]).abs().amax((0, 1, 3))[~mine].any(), where
-            assert moved[0, mine].any() == (kind == "v"), f"{where} at its own position"
+            own = kind == "v" or sinks
+            assert moved[0, mine].any() == own, f"{where} at its own position"
             assert moved[1:, mine].any() == (kind != "q"), f"{where} at later positions"
             linear = torch.allclose(twice, 2 * once, atol=1e-4)
-            assert linear or kind == "k", f"{where} isn't linear"
+            assert linear or kind == "k" or clipped or (sinks and kind == "q"), (
+                f"{where} isn't linear"
+            )
             assert not (linear and kind == "k"), f"{where} is linear"
             assert (last - first[0])[:, -1, mine].abs().max() > 1e-5, (
                 f"{where} at the last position"

@@ -73,21 +73,7 @@ def test_all_zeros_are_the_corrupted_run(name: str, embeddings: str, padding: st
 
 @each_case
 def test_writes_add_up_to_the_stream_at_every_reader(name: str, embeddings: str) -> None:
-    model, given = tiny.model(name, embeddings), tiny.prompts("right")
-    graph = model.graph
-    outer = model.outer(given.clean, given.mask)
-    final: list[Tensor] = []
-    writes = list(outer.embeddings)
-    for block, state in zip(model.blocks, ablation.plain(model, outer, final), strict=True):
-        each = torch.einsum("nhc,hcd->nhd", state.heads, block.out_weight)
-        if block.out_bias is not None:
-            each = each + (torch.ones(len(each)) * state.scale)[:, None, None] * block.out_bias
-        writes += [*each.unbind(1), state.mlp]
-    streams = oracle.streams(tiny.setting(model), given.clean, given.mask)
-    for reader in range(graph.n_readers):
-        total = sum(writes[w] for w in range(graph.n_writers) if graph.causal[reader, w])
-        assert tiny.relative(total, streams[reader][given.kept]) < 5e-6, graph.readers[reader]
-    assert tiny.relative(final[0], streams[-1][given.kept]) < 5e-6
+    assert proofs.sum_of_writes(tiny.model(name, embeddings), tiny.prompts("right")) < 5e-6
 
 
 @each_model
@@ -319,25 +305,7 @@ def test_second_derivatives_are_refused() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama-gqa", "post-norm", "parallel"])
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_padding_changes_nothing(name: str, padding: str) -> None:
-    """Neither what stands at pads nor what a prompt is batched with; positions are columns."""
-    model, given = tiny.model(name), tiny.prompts(padding)
-    mask = tiny.random_mask(model)
-
-    def logits(clean: Tensor, corrupted: Tensor, kept: Tensor) -> Tensor:
-        return stream.run(model, clean, mask, counterfactual_ids=corrupted, attention_mask=kept)
-
-    batch = logits(given.clean, given.corrupted, given.mask)
-    assert not batch[~given.mask].any()
-    other = [torch.where(given.mask, ids, 9) for ids in (given.clean, given.corrupted)]
-    assert torch.equal(logits(*other, given.mask), batch)
-    for b, kept in enumerate(given.mask):
-        alone = logits(given.clean[b : b + 1], given.corrupted[b : b + 1], given.mask[b : b + 1])
-        assert tiny.relative(alone[0, kept], batch[b, kept]) < 1e-5
-        if padding == "right":
-            n = int(kept.sum())
-            cut = (given.clean[b : b + 1, :n], given.corrupted[b : b + 1, :n])
-            short = stream.run(model, cut[0], mask, counterfactual_ids=cut[1])
-            assert tiny.relative(short[0], batch[b, :n]) < 1e-5
+    assert proofs.padding(tiny.model(name), padding) < 1e-5
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -412,26 +380,11 @@ def test_slices_of_any_size_and_memory_full_of_nan(monkeypatch: pytest.MonkeyPat
 @each_model
 def test_bfloat16_within_its_rounding(name: str) -> None:
     """As close to the float32 result of the same weights as a few roundings to 8 bits allow."""
-    given = tiny.prompts("right")
-    half = tiny.model(name, dtype=torch.bfloat16)
     family, make = tiny.MODELS[name]
-    rounded = make().to(torch.bfloat16).to(torch.float32)
-    whole = build(rounded, None, name, family, "joint")
-    mask = tiny.random_mask(whole)
-    results = []
-    for model in (half, whole):
-        z = mask.clone().requires_grad_()
-        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
-        logits = tiny.engine_logits(model, z, given, run)
-        logits.float().log_softmax(-1)[:, 7].sum().backward()
-        assert z.grad.dtype == torch.float32
-        results.append((logits.detach().float(), z.grad))
-    own = tiny.relative(
-        oracle.forward(half.hf, given.clean, given.mask)[given.kept].float(),
-        oracle.forward(rounded, given.clean, given.mask)[given.kept],
-    )
-    assert tiny.relative(results[0][0], results[1][0]) < max(0.02, 3 * own)
-    cosine = torch.cosine_similarity(results[0][1].flatten(), results[1][1].flatten(), 0)
+    whole = build(make().to(torch.bfloat16).float(), None, name, family, "joint")
+    half = tiny.model(name, dtype=torch.bfloat16)
+    error, own, cosine = proofs.sixteen_bits(half, whole, tiny.prompts("right"))
+    assert error < max(0.02, 3 * own)
     assert cosine > 0.99
 
 
