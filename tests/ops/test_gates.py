@@ -114,6 +114,21 @@ def test_noise_at_its_ends_stays_finite():
             assert torch.isfinite(slope).all()
 
 
+def test_noise_and_temperature_by_the_formula():
+    random = np.random.default_rng(0)
+    u, a = random.uniform(0.01, 0.99, 200), random.normal(0, 2, 200)
+    for noise, temperature in ((1.0, 2 / 3), (0.5, 2 / 3), (0.0, 0.3)):
+        s = special.expit((noise * special.logit(u) + a) / temperature)
+        found = gates.sample(torch.from_numpy(a), torch.from_numpy(u), temperature, noise)
+        np.testing.assert_allclose(found, np.clip(1.2 * s - 0.1, 0, 1), atol=1e-12)
+
+
+def test_without_noise_and_warmth_a_gate_is_a_threshold():
+    a = as_tensor(-2.0, -0.1, 0.1, 2.0)
+    found = gates.sample(a, torch.full_like(a, 0.9), temperature=0.01, noise=0.0)
+    assert found.tolist() == [0, 0, 1, 1]
+
+
 def test_gates_mirror_each_other():
     """z(log alpha, u) = 1 - z(-log alpha, 1 - u)."""
     a, u = as_tensor(*LOG_ALPHAS), torch.linspace(0.1, 0.9, len(LOG_ALPHAS), dtype=torch.float64)
