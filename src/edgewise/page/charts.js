@@ -33,7 +33,10 @@ function makeAxis({ values, log, zero, fraction, from, to, n }) {
     const scale = (to - from) / Math.log(high / low);
     return { low, high, ticks: logTicks(low, high), at: (v) => from + Math.log(v / low) * scale, back: (p) => low * Math.exp((p - from) / scale) };
   }
-  if (zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
+  if (zero) {
+    const tiny = 1e-4 * Math.max(Math.abs(low), Math.abs(high)); // rounding
+    [low, high] = [low > -tiny ? 0 : low, high < tiny ? 0 : high];
+  }
   if (fraction) [low, high] = [0, 1];
   else if (low === high) [low, high] = [low - 0.5, high + 0.5];
   else {

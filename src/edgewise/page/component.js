@@ -46,7 +46,8 @@ function layerBars(layers) {
   const node = svg("svg", { class: "chart", viewBox: `0 0 ${w} ${h}`, role: "img", "aria-label": "edges read by each layer" });
   layers.forEach((n, layer) => {
     const size = (50 * n) / most;
-    node.append(svg("rect", { class: "column", x: 10 + layer * step + step * 0.12, y: 56 - size, width: step * 0.76, height: Math.max(size, n ? 1 : 0) },
+    const width = Math.min(0.76 * step, 30);
+    node.append(svg("rect", { class: "column", x: 10 + (layer + 0.5) * step - width / 2, y: 56 - size, width, height: Math.max(size, n ? 1 : 0) },
       svg("title", {}, `layer ${layer}: ${count(n)}`)));
     if (layer % Math.ceil(layers.length / 15) === 0)
       node.append(svg("text", { x: 10 + (layer + 0.5) * step, y: 70, "text-anchor": "middle" }, String(layer)));

@@ -20,6 +20,7 @@ function setUpDensity() {
   const k = byId("k");
   if (!data.ranked) {
     byId("slider-box").hidden = true;
+    byId("density").hidden = !other;
   } else {
     slider.max = stops.length - 1;
     k.max = data.ranked;
@@ -36,7 +37,7 @@ function setUpDensity() {
     const sides = byId("sides");
     sides.hidden = false;
     sides.append(...[["left", sideName("left")], ["diff", "difference"], ["right", sideName("right")]].map(([side, words]) =>
-      el("button", { type: "button", role: "radio", "data-side": side, onclick: () => change({ side }) }, words)));
+      el("button", { type: "button", "data-side": side, onclick: () => change({ side }) }, words)));
   }
   showDensity();
   watchers.push((changed) => { if (changed.has("scene")) showDensity(); });
@@ -62,7 +63,7 @@ function showDensity() {
     parts.push(el("span", { class: "metric", title: exact ? "evaluated" : "between two evaluated densities" },
       el("span", { class: "soft" }, `${metricShort(metric)} `), el("b", {}, `${exact ? "" : "≈ "}${metricText(metric, value)}`)));
   byId("count").replaceChildren(...parts);
-  for (const button of byId("sides").children) button.setAttribute("aria-checked", String(button.dataset.side === state.side));
+  for (const button of byId("sides").children) button.setAttribute("aria-pressed", String(button.dataset.side === state.side));
   const dead = scene.n - scene.nAlive;
   byId("n-dead").textContent = dead ? count(dead) : "none";
 }

@@ -154,6 +154,9 @@ function readColours() {
 
 function paint() {
   if (!stage.layout) return;
+  byId("empty").hidden = scene.drawn.length > 0;
+  byId("empty").firstChild.textContent = !scene.n ? "No edges."
+    : scene.nAlive ? "All edges are filtered out." : "No edge lies on a path from the inputs to the logits: all are dead.";
   const context = prepare(byId("edges"), stage.layout.width, stage.layout.height);
   for (const { places, look } of grouped(scene.drawn, looksFor(scene.drawn.length), colours))
     strokeCurves(context, stage.points, places, look);

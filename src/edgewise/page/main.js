@@ -5,6 +5,7 @@ const GUIDE = [
   ["A curve is an edge: what its lower end wrote, its upper end reads. Colour tells how it is read: as queries, keys or values, by an MLP, or by the logits. ", data.scores ? "The stronger a curve, the higher its edge ranks by score. " : "", "Darker squares have more edges."],
   graph.G < graph.H ? [`Keys and values are shared by ${graph.H / graph.G} query heads each: the bar below a group reads its keys (left) and values (right), once for all of them.`] : null,
   ["An edge is alive if it lies on a path from the inputs to the logits. Dead edges are hidden at first."],
+  graph.free ? ["The embeddings are free: every component reads the input, and no edge stands for it."] : null,
   data.ranked ? [`The density slider keeps the best edges by ${data.by === "magnitude" ? "magnitude of their score" : "score"}, up to ${count(data.ranked)}. Dots below it were evaluated; the bar is the saved circuit. Between two evaluated densities the metrics are interpolated and marked ≈.`] : null,
   ["Keys: ", ["/", " find · "], ["↑ ↓ ← →", " from component to component · "], ["Enter", " choose · "], ["Esc", " let go · "], ["[ ]", " fewer or more edges · "], ["d", " dead edges · "], ["t", " light or dark · "], ["p", " panel"]],
 ];

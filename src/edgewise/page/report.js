@@ -26,10 +26,10 @@ function metricChoice(draw) {
   const more = el("select", { "aria-label": "More metrics", onchange: () => more.value && choose(more.value, "select") },
     el("option", { value: "" }, "more"), rest.map((metric) => el("option", { value: metric, selected: metric === state.metric }, metricName(metric))));
   return el("div", { class: "choices" },
-    el("div", { class: "choice", role: "radiogroup", "aria-label": "Metric" }, mainMetrics.map((metric) =>
+    el("div", { class: "choice", role: "group", "aria-label": "Metric" }, mainMetrics.map((metric) =>
       el("button", {
-        type: "button", role: "radio", "aria-checked": String(metric === state.metric),
-        onclick: () => choose(metric, '[aria-checked="true"]'),
+        type: "button", "aria-pressed": String(metric === state.metric),
+        onclick: () => choose(metric, '.choice [aria-pressed="true"]'),
       }, metricShort(metric)))),
     rest.length ? more : null);
 }
@@ -46,7 +46,7 @@ function metricTable() {
       el("th", { scope: "row" }, rowName(name)),
       el("td", {}, isNumber(mean) ? whisker(mean, low, high, from, to, rowColour(name)) : null),
       el("td", { class: "num" }, metricText(state.metric, mean)),
-      el("td", { class: "num soft" }, isNumber(low) && low < high ? `${metricText(state.metric, low)} – ${metricText(state.metric, high)}` : "")))));
+      el("td", { class: "num soft" }, isNumber(low) && high - low > 5e-5 ? `${metricText(state.metric, low)} – ${metricText(state.metric, high)}` : "")))));
 }
 
 const unit = (metric) => ({
@@ -118,7 +118,7 @@ const visible = (text) => text.replaceAll("\n", "⏎").replace(/^ | $/g, "␣");
 function predictions(title, tokens, answer) {
   return el("div", { class: "predictions" }, el("h4", {}, title), el("ol", {}, tokens.map(([token, chance]) =>
     el("li", { class: token === answer ? "right" : "" },
-      el("span", { class: "token" }, visible(token)),
+      el("span", { class: "token", title: token }, visible(token)),
       el("span", { class: "chance", style: `--p:${(100 * chance).toFixed(1)}%` }),
       el("span", { class: "num" }, percent(chance))))));
 }

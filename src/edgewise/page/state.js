@@ -171,4 +171,8 @@ const number = (x) => {
   }
   return (size >= 100 ? x.toFixed(0) : String(Number(x.toPrecision(3)))).replace("-", "−");
 };
-const metricText = (metric, x) => (FRACTIONS.has(metric) && isNumber(x) ? percent(x) : number(x));
+function metricText(metric, x) {
+  if (!isNumber(x)) return "–";
+  if (FRACTIONS.has(metric)) return percent(x);
+  return number(Math.abs(x) < 5e-5 ? 0 : x); // a KL of 1e-8 is rounding
+}
