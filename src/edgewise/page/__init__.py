@@ -25,8 +25,9 @@ from edgewise.scores import EdgeScores, Order
 
 __all__ = ["view"]
 
-_SCRIPTS = ("wiring", "paths", "layout", "draw", "charts", "state", "graph", "report", "component")
-_SCRIPTS += ("controls", "main")
+_SCRIPTS = ("wiring", "paths", "layout", "draw", "charts", "state", "nodes", "edges", "pointing")
+_SCRIPTS += ("report", "difference", "training", "samples", "attention", "component", "controls")
+_SCRIPTS += ("main",)
 
 
 def view(

@@ -6,15 +6,19 @@ function attach(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {}))
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value);
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
-const el = (tag, attributes, ...children) => attach(document.createElement(tag), attributes, children);
-const svg = (tag, attributes, ...children) => attach(document.createElementNS(SVG, tag), attributes, children);
+const el = (tag, attributes, ...children) =>
+  attach(document.createElement(tag), attributes, children);
+const svg = (tag, attributes, ...children) =>
+  attach(document.createElementNS(SVG, tag), attributes, children);
 const byId = (id) => document.getElementById(id);
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const colour = (name) =>
+  getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // Makes a canvas fill its box at the screen's resolution, and clears it.
 function prepare(canvas, width, height) {
@@ -45,7 +49,14 @@ function strokeCurves(context, points, places, look) {
     for (const place of places.slice(start, start + 8)) {
       const i = 8 * place;
       context.moveTo(points[i], points[i + 1]);
-      context.bezierCurveTo(points[i + 2], points[i + 3], points[i + 4], points[i + 5], points[i + 6], points[i + 7]);
+      context.bezierCurveTo(
+        points[i + 2],
+        points[i + 3],
+        points[i + 4],
+        points[i + 5],
+        points[i + 6],
+        points[i + 7],
+      );
     }
     context.stroke();
   }
@@ -63,6 +74,8 @@ function looksFor(n) {
     const t = level / (LEVELS - 1);
     const alpha = base * (0.3 + 1.45 * t * t);
     const thin = n > 500 && (t < 1 || n > 6000);
-    return thin ? { alpha: Math.min(1, alpha * Math.sqrt(scale)), width: 1 / scale } : { alpha: Math.min(1, alpha), width: 1 + 0.8 * t };
+    return thin
+      ? { alpha: Math.min(1, alpha * Math.sqrt(scale)), width: 1 / scale }
+      : { alpha: Math.min(1, alpha), width: 1 + 0.8 * t };
   });
 }

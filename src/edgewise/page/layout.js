@@ -15,7 +15,8 @@ function makeLayout(graph, width, height) {
   const raise = graph.parallel ? 0 : 0.46 * pitch;
 
   const rowY = (layer) => height - margin.bottom - (layer + (graph.parallel ? 0.5 : 0.3)) * pitch;
-  const headX = (head) => left + (head + 0.5 + Math.floor(head / share) * gap * (grouped ? 1 : 0)) * unit;
+  const headX = (head) =>
+    left + (head + 0.5 + Math.floor(head / share) * gap * (grouped ? 1 : 0)) * unit;
   const mlpX = left + (units - 0.6) * unit;
   const h = Math.max(3, Math.min(0.36 * pitch, 18));
   const node = { w: Math.max(3, Math.min(0.64 * unit, 2.6 * h)), h };
@@ -28,7 +29,12 @@ function makeLayout(graph, width, height) {
     if (kind === "mlp") return { x: mlpX, y: rowY(layer) - raise, w: node.w, h: node.h };
     if (kind === "logits") return { x: middle, y: 20, w: bar.w, h: bar.h };
     const w = bar.w / graph.nInputs - (graph.nInputs - 1) * 5;
-    return { x: middle + (place - (graph.nInputs - 1) / 2) * (w + 10), y: height - 18, w, h: bar.h };
+    return {
+      x: middle + (place - (graph.nInputs - 1) / 2) * (w + 10),
+      y: height - 18,
+      w,
+      h: bar.h,
+    };
   });
 
   // Bars that read keys and values for a group of heads.
@@ -45,8 +51,10 @@ function makeLayout(graph, width, height) {
   const ports = graph.readers.map(({ kind, layer, place }) => {
     if (kind === "mlp") return { x: mlpX, y: rowY(layer) - raise + node.h / 2 };
     if (kind === "logits") return { x: middle, y: 20 + bar.h / 2 };
-    if (kind === "q") return { x: headX(place) - (grouped ? 0 : node.w / 3), y: rowY(layer) + node.h / 2 };
-    if (!grouped) return { x: headX(place) + (kind === "k" ? 0 : node.w / 3), y: rowY(layer) + node.h / 2 };
+    if (kind === "q")
+      return { x: headX(place) - (grouped ? 0 : node.w / 3), y: rowY(layer) + node.h / 2 };
+    if (!grouped)
+      return { x: headX(place) + (kind === "k" ? 0 : node.w / 3), y: rowY(layer) + node.h / 2 };
     const { from, to, y } = bars[layer * G + place];
     return { x: from + (to - from) * (kind === "k" ? 0.28 : 0.72), y };
   });
@@ -66,7 +74,10 @@ function makeLayout(graph, width, height) {
     const rise = Math.max(y0 - y1, 0);
     const bend = Math.max(0.42 * rise, 0.3 * pitch);
     const near = Math.max(0, 1 - Math.abs(x1 - x0) / (1.2 * unit));
-    const bow = input || logits ? 0 : near * Math.min(0.25 * unit + 0.09 * rise, 2.2 * unit, width - mlpX - 6);
+    const bow =
+      input || logits
+        ? 0
+        : near * Math.min(0.25 * unit + 0.09 * rise, 2.2 * unit, width - mlpX - 6);
     return [x0, y0, x0 + bow, y0 - bend, x1 + bow, y1 + bend, x1, y1];
   };
 
@@ -91,11 +102,16 @@ function distanceTo(points, place, x, y) {
   for (let i = 1; i <= 16; i++) {
     const t = i / 16;
     const u = 1 - t;
-    const a = u * u * u, b = 3 * u * u * t, c = 3 * u * t * t, d = t * t * t;
+    const a = u * u * u,
+      b = 3 * u * u * t,
+      c = 3 * u * t * t,
+      d = t * t * t;
     const qx = a * x0 + b * x1 + c * x2 + d * x3;
     const qy = a * y0 + b * y1 + c * y2 + d * y3;
     const length = (qx - px) ** 2 + (qy - py) ** 2;
-    const along = length ? Math.max(0, Math.min(1, ((x - px) * (qx - px) + (y - py) * (qy - py)) / length)) : 0;
+    const along = length
+      ? Math.max(0, Math.min(1, ((x - px) * (qx - px) + (y - py) * (qy - py)) / length))
+      : 0;
     nearest = Math.min(nearest, Math.hypot(x - px - along * (qx - px), y - py - along * (qy - py)));
     px = qx;
     py = qy;

@@ -15,7 +15,8 @@ function pathsThrough(graph, index, flags, via, limit) {
       if (!best.has(key) || place < best.get(key)) best.set(key, place); // several edges: the best
     }
   }
-  for (const [key, place] of best) into[Math.floor(key / (nWriters + 1))].push([key % (nWriters + 1), place]);
+  for (const [key, place] of best)
+    into[Math.floor(key / (nWriters + 1))].push([key % (nWriters + 1), place]);
   if (graph.free)
     for (let component = nInputs; component <= nWriters; component++) into[component].push([0, -1]);
 
@@ -28,7 +29,13 @@ function pathsThrough(graph, index, flags, via, limit) {
     for (const [writer, place] of into[component]) {
       counts[component] += counts[writer];
       for (const way of ways[writer])
-        found.push({ component, place, before: way, hops: way.hops + 1, cost: way.cost + Math.max(place, 0) });
+        found.push({
+          component,
+          place,
+          before: way,
+          hops: way.hops + 1,
+          cost: way.cost + Math.max(place, 0),
+        });
     }
     ways[component] = found.sort(better).slice(0, limit);
   };
@@ -39,11 +46,13 @@ function pathsThrough(graph, index, flags, via, limit) {
   }
   for (let component = nInputs; component <= via; component++) extend(component);
   for (let component = 0; component < Math.max(via, nInputs); component++)
-    if (component !== via) { // from here on only ways through `via`
+    if (component !== via) {
+      // from here on only ways through `via`
       ways[component] = [];
       counts[component] = 0;
     }
-  for (let component = Math.max(via + 1, nInputs); component <= nWriters; component++) extend(component);
+  for (let component = Math.max(via + 1, nInputs); component <= nWriters; component++)
+    extend(component);
 
   const unrolled = ways[nWriters].map((way) => {
     const steps = [];

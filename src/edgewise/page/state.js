@@ -69,8 +69,18 @@ function makeScene() {
     visible[place] = 1;
   }
   return {
-    left, right, kept, alive, drawn, visible, byKind, byPart, parts,
-    n: total(kept), nAlive: total(alive), nLeft: total(left),
+    left,
+    right,
+    kept,
+    alive,
+    drawn,
+    visible,
+    byKind,
+    byPart,
+    parts,
+    n: total(kept),
+    nAlive: total(alive),
+    nLeft: total(left),
     part: (place) => partOf(left, right, place),
   };
 }
@@ -108,14 +118,28 @@ function apply() {
 // --- faithfulness at a density -------------------------------------------------------------------
 
 const METRICS = {
-  kl: "KL divergence", exact_match: "Exact match", accuracy: "Accuracy", logit_difference: "Logit difference",
-  probability_difference: "Probability difference", probability_difference_10: "Probability difference within 10",
-  kendall_tau: "Kendall’s τ", kl_p95: "KL, 95th percentile", kl_max: "KL, maximum",
-  exact_match_right: "Exact match where the model is right", exact_match_wrong: "Exact match where the model is wrong",
+  kl: "KL divergence",
+  exact_match: "Exact match",
+  accuracy: "Accuracy",
+  logit_difference: "Logit difference",
+  probability_difference: "Probability difference",
+  probability_difference_10: "Probability difference within 10",
+  kendall_tau: "Kendall’s τ",
+  kl_p95: "KL, 95th percentile",
+  kl_max: "KL, maximum",
+  exact_match_right: "Exact match where the model is right",
+  exact_match_wrong: "Exact match where the model is wrong",
 };
-const SHORT = { kl: "KL", exact_match: "Exact match", accuracy: "Accuracy", logit_difference: "Logit diff.", probability_difference: "Prob. diff." };
+const SHORT = {
+  kl: "KL",
+  exact_match: "Exact match",
+  accuracy: "Accuracy",
+  logit_difference: "Logit diff.",
+  probability_difference: "Prob. diff.",
+};
 const FRACTIONS = new Set(["exact_match", "accuracy", "exact_match_right", "exact_match_wrong"]);
-const metricName = (metric) => METRICS[metric] || metric.charAt(0).toUpperCase() + metric.slice(1).replaceAll("_", " ");
+const metricName = (metric) =>
+  METRICS[metric] || metric.charAt(0).toUpperCase() + metric.slice(1).replaceAll("_", " ");
 const metricShort = (metric) => SHORT[metric] || metricName(metric);
 
 const isNumber = (value) => typeof value === "number";
@@ -124,7 +148,10 @@ const rows = data.report ? data.report.rows : {};
 const curve = data.report ? data.report.curve.filter((point) => point.edges > 0) : [];
 const curveFits = Boolean(data.report) && [null, data.by].includes(data.report.curve_by); // the slider's own ranking
 const named = new Set(Object.values(rows).flatMap((row) => Object.keys(row.metrics)));
-const metrics = [...Object.keys(METRICS).filter((metric) => named.has(metric)), ...[...named].filter((metric) => !METRICS[metric])];
+const metrics = [
+  ...Object.keys(METRICS).filter((metric) => named.has(metric)),
+  ...[...named].filter((metric) => !METRICS[metric]),
+];
 const mainMetrics = metrics.filter((metric) => SHORT[metric]);
 state.metric = metrics[0] || null;
 
@@ -148,13 +175,25 @@ function metricsNow() {
     return estimate ? { value: estimate.mean, exact: true } : null;
   };
   const here = (metric) => (state.k === null ? reported(metric) : atEdges(metric, state.k));
-  return Object.fromEntries(mainMetrics.map((metric) => [metric, here(metric)]).filter(([, found]) => found));
+  return Object.fromEntries(
+    mainMetrics.map((metric) => [metric, here(metric)]).filter(([, found]) => found),
+  );
 }
 
 // What is known about a circuit, in words, leaving out what the title says.
-const factWords = { ablation: "ablation", split: "split", embeddings: "embeddings", prompts: "prompts" };
-const factsText = (facts, without = []) => Object.entries(facts).filter(([key]) => !without.includes(key))
-  .map(([key, value]) => (key === "seed" ? `seed ${value}` : factWords[key] ? `${value} ${factWords[key]}` : value)).join("  ·  ");
+const factWords = {
+  ablation: "ablation",
+  split: "split",
+  embeddings: "embeddings",
+  prompts: "prompts",
+};
+const factsText = (facts, without = []) =>
+  Object.entries(facts)
+    .filter(([key]) => !without.includes(key))
+    .map(([key, value]) =>
+      key === "seed" ? `seed ${value}` : factWords[key] ? `${value} ${factWords[key]}` : value,
+    )
+    .join("  ·  ");
 
 // --- numbers in words ----------------------------------------------------------------------------
 

@@ -23,32 +23,63 @@ function makeGraph(settings) {
   }
   const nWriters = components.length;
   components.push({ name: "logits", kind: "logits", layer: L, place: 0 });
-  components.forEach((component, index) => { component.index = index; });
+  components.forEach((component, index) => {
+    component.index = index;
+  });
 
   // Readers: name, kind, layer, how many writers they see, and the components that they feed.
   const readers = [];
   for (let layer = 0; layer < L; layer++) {
     const before = nInputs + layer * (H + 1);
-    for (const [kind, count] of [["q", H], ["k", G], ["v", G]]) {
+    for (const [kind, count] of [
+      ["q", H],
+      ["k", G],
+      ["v", G],
+    ]) {
       const share = H / count; // query heads that a reader of this kind feeds
       for (let place = 0; place < count; place++)
         readers.push({
-          name: `a${layer}.h${place}<${kind}>`, kind, layer, place, seen: before,
+          name: `a${layer}.h${place}<${kind}>`,
+          kind,
+          layer,
+          place,
+          seen: before,
           feeds: Array.from({ length: share }, (_, i) => before + place * share + i),
         });
     }
     readers.push({
-      name: `m${layer}`, kind: "mlp", layer, place: 0,
-      seen: before + (parallel ? 0 : H), feeds: [before + H],
+      name: `m${layer}`,
+      kind: "mlp",
+      layer,
+      place: 0,
+      seen: before + (parallel ? 0 : H),
+      feeds: [before + H],
     });
   }
-  readers.push({ name: "logits", kind: "logits", layer: L, place: 0, seen: nWriters, feeds: [nWriters] });
+  readers.push({
+    name: "logits",
+    kind: "logits",
+    layer: L,
+    place: 0,
+    seen: nWriters,
+    feeds: [nWriters],
+  });
 
   const starts = [0];
   for (const reader of readers) starts.push(starts[starts.length - 1] + reader.seen - firstColumn);
 
   return {
-    ...settings, L, H, G, nInputs, free, firstColumn, components, readers, nWriters, starts,
+    ...settings,
+    L,
+    H,
+    G,
+    nInputs,
+    free,
+    firstColumn,
+    components,
+    readers,
+    nWriters,
+    starts,
     nEdges: starts[readers.length],
     byName: new Map(components.map((component) => [component.name, component.index])),
   };
@@ -59,7 +90,9 @@ function indexEdges(graph, edges) {
   const n = edges.length;
   const reader = new Int32Array(n);
   const writer = new Int32Array(n);
-  const byReader = Int32Array.from({ length: n }, (_, place) => place).sort((a, b) => edges[a] - edges[b]);
+  const byReader = Int32Array.from({ length: n }, (_, place) => place).sort(
+    (a, b) => edges[a] - edges[b],
+  );
   let r = 0;
   for (const place of byReader) {
     while (edges[place] >= graph.starts[r + 1]) r++;
@@ -89,7 +122,8 @@ function aliveEdges(graph, index, kept) {
   const readerLeads = (r) => readers[r].feeds.some((component) => leads[component]);
   for (let i = n - 1; i >= 0; i--) {
     const place = byReader[i];
-    if (kept[place] && !leads[writer[place]] && readerLeads(reader[place])) leads[writer[place]] = 1;
+    if (kept[place] && !leads[writer[place]] && readerLeads(reader[place]))
+      leads[writer[place]] = 1;
   }
   const alive = new Uint8Array(n);
   for (let place = 0; place < n; place++)
