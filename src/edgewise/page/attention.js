@@ -32,7 +32,7 @@ function attentionPage() {
                 el(
                   "div",
                   {},
-                  el("h4", {}, side === "full" ? "full model" : "circuit"),
+                  el("h2", {}, side === "full" ? "full model" : "circuit"),
                   heatmap(`${head}, ${side}`, p.tokens, p[side], tell),
                 ),
               ),

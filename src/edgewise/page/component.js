@@ -54,7 +54,7 @@ function overview() {
         el(
           "tr",
           {},
-          ["", "in", "out"].map((name) => el("th", { scope: "col", class: "num" }, name)),
+          ["", "in", "out"].map((name) => heading(name, "num")),
         ),
       ),
       el(
@@ -185,7 +185,7 @@ function edgeList(id, title, places, end, port) {
     el("caption", {}, `${title} `, el("span", { class: "soft" }, count(places.length))),
   );
   if (!places.length) return null;
-  const heading = ["", id === "in" ? "as" : "", "score", "rank"].slice(0, data.scores ? 4 : 2);
+  const names = ["", id === "in" ? "as" : "", "score", "rank"].slice(0, data.scores ? 4 : 2);
   const row = (place) =>
     el(
       "tr",
@@ -219,7 +219,7 @@ function edgeList(id, title, places, end, port) {
       el(
         "tr",
         {},
-        heading.map((name, i) => el("th", { scope: "col", class: i > 1 ? "num" : "" }, name)),
+        names.map((name, i) => heading(name, i > 1 ? "num" : "")),
       ),
     ),
     body,

@@ -15,6 +15,9 @@ const el = (tag, attributes, ...children) =>
   attach(document.createElement(tag), attributes, children);
 const svg = (tag, attributes, ...children) =>
   attach(document.createElementNS(SVG, tag), attributes, children);
+// A column's heading; an empty corner is no heading.
+const heading = (name, look) =>
+  el(name ? "th" : "td", { scope: name ? "col" : null, class: look }, name);
 const byId = (id) => document.getElementById(id);
 
 const colour = (name) =>

@@ -115,7 +115,7 @@ function drawNodes() {
         height: reach.h,
       }),
       svg("rect", { class: "box", ...box(boxes[i], bar) }),
-      label ? svg("text", { y: 3.5, "text-anchor": "middle" }, label) : null,
+      label ? svg("text", { y: 3.5, "text-anchor": "middle", "aria-hidden": "true" }, label) : null,
     );
     canvas.append(group);
     return group;

@@ -128,9 +128,7 @@ function edgeTable() {
       el(
         "tr",
         {},
-        ["", "kept", "alive", "density"].map((name) =>
-          el("th", { scope: "col", class: "num" }, name),
-        ),
+        ["", "kept", "alive", "density"].map((name) => heading(name, "num")),
       ),
     ),
     el(

@@ -6,7 +6,7 @@ function predictions(title, tokens, answer) {
   return el(
     "div",
     { class: "predictions" },
-    el("h4", {}, title),
+    el("h2", {}, title),
     el(
       "ol",
       {},
