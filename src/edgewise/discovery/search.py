@@ -9,6 +9,8 @@ from importlib.metadata import version
 from os import PathLike
 from typing import Any
 
+import torch
+
 from edgewise.ablation import Ablation
 from edgewise.circuit import Circuit
 from edgewise.discovery.attribution import EAP, EAPIG, eap, eap_ig
@@ -17,7 +19,7 @@ from edgewise.discovery.found import Found, Method, Progress, Result, Search
 from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
 from edgewise.models.fingerprint import weights_fingerprint
-from edgewise.models.model import Model
+from edgewise.models.model import Model, cast, multiplies_bfloat16
 from edgewise.prepared import reference_means
 from edgewise.runs import RunFolder
 from edgewise.scores import EdgeScores
@@ -106,19 +108,29 @@ def _search(
     config: dict[str, Any],
 ) -> Found:
     began = time.monotonic()
-    reference = reference_means(model, task) if ablation == "mean" else None
-    search = Search(model, task, ablation, reference, seed, folder, progress)
+    working = _working(model, method)
+    reference = reference_means(working, task) if ablation == "mean" else None
+    search = Search(working, task, ablation, reference, seed, folder, progress)
     result = _SEARCHES[type(method)](method, search)
     seconds = time.monotonic() - began
     if result.history:
         seconds = float(result.history[-1]["seconds"])
-    provenance = {**config, "seconds": seconds}
+    dtype = str(working.dtype).removeprefix("torch.")
+    provenance = {**config, "search_dtype": dtype, "seconds": seconds}
     scores = EdgeScores(model.graph, result.scores.values, provenance)
     circuit = scores.top(result.kept)
     _refuse_dead(circuit, method)
     if folder is not None:
         folder.finish(scores, circuit)
     return Found(circuit, scores, result.history, seconds)
+
+
+def _working(model: Model, method: Method) -> Model:
+    """The model that is searched: see `EdgePruning.precision`."""
+    fast = isinstance(method, EdgePruning) and method.precision == "auto"
+    if fast and model.dtype == torch.float32 and multiplies_bfloat16(model.device):
+        return cast(model, torch.bfloat16)
+    return model
 
 
 def _refuse_dead(circuit: Circuit, method: Method) -> None:

@@ -184,8 +184,9 @@ class _Training:
             step, max(method.start_density, end), end, method.reach * method.steps
         )
         temperature = self._temperature(step)
-        noise = method.noise * gates.logistic(self._uniform(step, 0, self.log_alpha))
-        noisy = self.log_alpha.detach() + noise
+        amount = method.noise * temperature / method.temperature
+        noise = gates.logistic(self._uniform(step, 0, self.log_alpha))
+        noisy = self.log_alpha.detach() + amount * noise
         logits = noisy - budget.shift(noisy, density * edges, temperature)
         logits.requires_grad_()
         half = torch.full_like(logits, 0.5)

@@ -5,6 +5,7 @@ masks, rotary angles) is the base model with blocks that write nothing, `head` t
 with final hidden states. What lies between is `blocks`.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -158,6 +159,22 @@ def graph_of(config: Any, family: Family, embeddings: Embeddings) -> Graph:
         groups = family.kv_heads(config)
     parallel = bool(family.setting("parallel", config))
     return Graph(config.num_hidden_layers, heads, groups, parallel, embeddings)
+
+
+def cast(model: Model, dtype: torch.dtype) -> Model:
+    """A copy of a model in another dtype, or the model itself if it has that one."""
+    if model.dtype == dtype:
+        return model
+    hf = copy.deepcopy(model.hf).to(dtype)
+    return build(hf, model.tokenizer, model.name, model.family, model.graph.embeddings)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16 products, and isn't slower with them."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def build(
