@@ -89,8 +89,11 @@ def sum_of_writes(model: Model, given: tiny.Prompts) -> float:
     return max(tiny.relative(total, stream[given.kept]) for total, stream in pairs)
 
 
-def padding(model: Model, side: str) -> float:
-    """Neither what stands at pads counts nor what a prompt is batched with."""
+def padding(model: Model, side: str, cut: bool = True) -> float:
+    """Neither what stands at pads counts nor what a prompt is batched with.
+
+    cut   nor, padded on the right, that it is padded; rotary angles may go by the padded length
+    """
     given, mask = tiny.prompts(side), tiny.random_mask(model)
 
     def logits(clean: Tensor, corrupted: Tensor, kept: Tensor | None) -> Tensor:
@@ -105,7 +108,7 @@ def padding(model: Model, side: str) -> float:
         one = slice(b, b + 1)
         alone = logits(given.clean[one], given.corrupted[one], given.mask[one])
         errors.append(tiny.relative(alone[0, kept], batch[b, kept]))
-        if side == "right":
+        if side == "right" and cut:
             n = int(kept.sum())
             short = logits(given.clean[one, :n], given.corrupted[one, :n], None)
             errors.append(tiny.relative(short[0], batch[b, :n]))

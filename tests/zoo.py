@@ -100,7 +100,7 @@ TABLE: dict[str, dict[str, Any]] = {
     "bloom": {},
     "bloom five-heads": {"n_head": 5, "tie_word_embeddings": False},
     "mpt": {},
-    "mpt clipped": {"attn_config": {"clip_qkv": 0.8, "softmax_scale": 0.4}, "n_heads": 5},
+    "mpt clipped": {"attn_config": {"clip_qkv": 2.0, "softmax_scale": 0.4}, "n_heads": 5},
     "falcon 7b": {},
     "falcon 7b alibi bias eager": {"alibi": True, "bias": True, **EAGER},
     "falcon 7b heads-of-their-own": {"multi_query": False},
@@ -177,7 +177,7 @@ TABLE: dict[str, dict[str, Any]] = {
         "tie_word_embeddings": True,
     },
     "olmo": {},
-    "olmo clipped mha bias": {**MHA, "clip_qkv": 0.7, "attention_bias": True},
+    "olmo clipped mha bias": {**MHA, "clip_qkv": 2.0, "attention_bias": True},
     "olmo2": {},
     "olmo2 mha bias": {**MHA, "attention_bias": True, "tie_word_embeddings": True},
     "olmo2 mqa eager": {**MQA, **EAGER},
@@ -221,15 +221,17 @@ TABLE: dict[str, dict[str, Any]] = {
 }
 
 
-def hugging_face(name: str) -> nn.Module:
-    """A fresh model of the table, its weights random and of real scale."""
+def hugging_face(name: str, **others: Any) -> nn.Module:
+    """A fresh model of the table, with other settings if given; weights random, of real scale."""
     kind = name.split()[0]
-    settings = tiny.SIZES | SIZES.get(kind, LLAMA) | TABLE[name]
+    settings = tiny.SIZES | SIZES.get(kind, LLAMA) | TABLE[name] | others
     attention = settings.pop("attn_implementation", None)
     experts = settings.pop("experts_implementation", "eager")
     config = AutoConfig.for_model(kind, **settings)
     config._experts_implementation = experts
-    hf = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # `filled` adds to vectors what they begin with, which may be random
+        hf = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     return tiny.filled(hf)
 
 
