@@ -143,7 +143,7 @@ def test_a_run_leaves_a_folder_that_says_it_all(home):
     assert (config["method"]["edges"], config["method"]["density"]) == (30, None)
     lines = (run / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
-    assert steps == list(range(STEPS))
+    assert steps == list(range(1, STEPS + 1))
     circuit, report = Circuit.load(run), Report.load(run)
     assert len(circuit) == report.edges == 30
     assert set(report.rows) == {"circuit", "full", "empty", "random", "eap"}
@@ -496,7 +496,7 @@ def test_progress_ends_with_the_last_step(capsys, monkeypatch, terminal):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with output.Output().progress("searching") as update:
         update({"phase": "attribution", "step": 1, "steps": 1})
-        for step in range(1000):
+        for step in range(1, 1001):
             update({"phase": "training", "step": step, "steps": 1000, "loss": 1.0})
     said = capsys.readouterr()
     assert said.out == ""
