@@ -10,7 +10,7 @@ function pathsThrough(graph, index, flags, via, limit) {
   for (let i = 0; i < index.n; i++) {
     const place = index.byReader[i];
     if (!flags[place]) continue;
-    for (const component of graph.readers[index.reader[place]].feeds) {
+    for (const component of graph.readers[index.reader[place]].changes) {
       const key = component * (nWriters + 1) + index.writer[place];
       if (!best.has(key) || place < best.get(key)) best.set(key, place); // several edges: the best
     }
@@ -72,16 +72,16 @@ function edgesThrough(graph, index, flags, via) {
   const below = new Uint8Array(graph.nWriters + 1);
   above[via] = below[via] = 1;
   const on = new Uint8Array(index.n);
-  const feeds = (place) => graph.readers[index.reader[place]].feeds;
+  const changed = (place) => graph.readers[index.reader[place]].changes;
   for (let i = 0; i < index.n; i++) {
     const place = index.byReader[i];
     if (!flags[place] || !above[index.writer[place]]) continue;
     on[place] = 1;
-    for (const component of feeds(place)) above[component] = 1;
+    for (const component of changed(place)) above[component] = 1;
   }
   for (let i = index.n - 1; i >= 0; i--) {
     const place = index.byReader[i];
-    if (!flags[place] || !feeds(place).some((component) => below[component])) continue;
+    if (!flags[place] || !changed(place).some((component) => below[component])) continue;
     on[place] = 1;
     below[index.writer[place]] = 1;
   }

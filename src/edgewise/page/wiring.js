@@ -7,7 +7,7 @@
 const KINDS = ["q", "k", "v", "mlp", "logits"];
 
 function makeGraph(settings) {
-  const { n_layers: L, n_heads: H, n_kv_heads: G, parallel, embeddings } = settings;
+  const { n_layers: L, n_heads: H, n_kv_heads: G, parallel, embeddings, coupled } = settings;
   const nInputs = embeddings === "split" ? 2 : 1;
   const free = embeddings === "free";
   const firstColumn = free ? 1 : 0;
@@ -27,7 +27,8 @@ function makeGraph(settings) {
     component.index = index;
   });
 
-  // Readers: name, kind, layer, how many writers they see, and the components that they feed.
+  // Readers: name, kind, layer, how many writers they see, the components that they feed, and those
+  // whose writes they change: all heads of a block if a norm couples them, else what they feed.
   const readers = [];
   for (let layer = 0; layer < L; layer++) {
     const before = nInputs + layer * (H + 1);
@@ -55,6 +56,10 @@ function makeGraph(settings) {
       seen: before + (parallel ? 0 : H),
       feeds: [before + H],
     });
+    if (coupled) {
+      const heads = Array.from({ length: H }, (_, head) => before + head);
+      for (const reader of readers.slice(-1 - H - 2 * G, -1)) reader.changes = heads;
+    }
   }
   readers.push({
     name: "logits",
@@ -64,6 +69,7 @@ function makeGraph(settings) {
     seen: nWriters,
     feeds: [nWriters],
   });
+  for (const reader of readers) reader.changes ??= reader.feeds;
 
   const starts = [0];
   for (const reader of readers) starts.push(starts[starts.length - 1] + reader.seen - firstColumn);
@@ -117,9 +123,9 @@ function aliveEdges(graph, index, kept) {
   for (let i = 0; i < n; i++) {
     const place = byReader[i];
     if (kept[place] && reached[writer[place]])
-      for (const component of readers[reader[place]].feeds) reached[component] = 1;
+      for (const component of readers[reader[place]].changes) reached[component] = 1;
   }
-  const readerLeads = (r) => readers[r].feeds.some((component) => leads[component]);
+  const readerLeads = (r) => readers[r].changes.some((component) => leads[component]);
   for (let i = n - 1; i >= 0; i--) {
     const place = byReader[i];
     if (kept[place] && !leads[writer[place]] && readerLeads(reader[place]))
