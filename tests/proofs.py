@@ -162,7 +162,7 @@ def check_layout(
                 slice(head, head + 1) if kind == "q" else slice(head * share, (head + 1) * share)
             ] = True
             where = f"layer {layer}, {kind} {head}"
-            if not model.coupled:
+            if not model.graph.coupled:
                 assert not moved[:, ~mine].any(), f"{where} changes other heads"
                 assert not (last - first[0]).abs().amax((0, 1, 3))[~mine].any(), where
             own = kind == "v" or sinks

@@ -199,7 +199,8 @@ def test_the_file_can_be_read_and_diffed_by_a_person(tmp_path):
     "n_heads": 4,
     "n_kv_heads": 2,
     "parallel": false,
-    "embeddings": "joint"
+    "embeddings": "joint",
+    "coupled": false
   },
   "provenance": {
     "seed": 0
@@ -212,6 +213,14 @@ def test_the_file_can_be_read_and_diffed_by_a_person(tmp_path):
 }
 """
     )
+
+
+def test_a_file_that_says_nothing_of_coupling_is_read(tmp_path):
+    circuit = Circuit.of(GRAPH, ["input->m0", "m0->logits"])
+    file = circuit.save(tmp_path)
+    file.write_text(file.read_text().replace(',\n    "coupled": false', ""))
+    assert "coupled" not in file.read_text()
+    assert Circuit.load(file) == circuit
 
 
 def test_an_empty_circuit_and_a_full_one_come_back(tmp_path):

@@ -206,6 +206,7 @@ def test_values_of_another_length_are_refused():
         ({"embeddings": "tied"}, "'joint', 'split', 'free', not 'tied'"),
         ({"n_heads": 2.0}, "n_heads must be a whole number"),
         ({"parallel": 1}, "parallel must be True or False"),
+        ({"coupled": 1}, "coupled must be True or False"),
         ({"width": 3}, r"unknown graph settings \['width'\]"),
     ],
 )

@@ -32,6 +32,7 @@ GRAPHS = {
     "one kv head, parallel": Graph(4, 4, 1, parallel=True),
     "split": Graph(3, 4, 4, embeddings="split"),
     "free": Graph(4, 4, 2, embeddings="free"),
+    "coupled": Graph(4, 4, 2, coupled=True),
 }
 
 Open = Callable[..., Page]

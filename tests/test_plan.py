@@ -1,5 +1,7 @@
 """What a plan keeps, against a search through the graph of readers and writers."""
 
+from dataclasses import replace
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ GRAPHS = [
 ]
 
 
-def arrows(graph: Graph, open_: np.ndarray, coupled: bool) -> nx.DiGraph:
+def arrows(graph: Graph, open_: np.ndarray) -> nx.DiGraph:
     """Writers ("w", column) to the readers ("r", row) they open into, readers to what they feed."""
     found = nx.DiGraph()
     found.add_nodes_from([("w", w) for w in range(graph.n_writers)])
@@ -29,7 +31,7 @@ def arrows(graph: Graph, open_: np.ndarray, coupled: bool) -> nx.DiGraph:
             group = head * graph.n_kv_heads // graph.n_heads
             rows = [graph.q_reader(layer, head)]
             rows += [graph.k_reader(layer, group), graph.v_reader(layer, group)]
-            if coupled:
+            if graph.coupled:
                 rows = range(graph.n_readers)[graph.attention_readers(layer)]
             found.add_edges_from((("r", r), ("w", graph.head_writer(layer, head))) for r in rows)
     return found
@@ -39,16 +41,17 @@ def arrows(graph: Graph, open_: np.ndarray, coupled: bool) -> nx.DiGraph:
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("from_inputs", [False, True])
 def test_a_plan_keeps_what_lies_on_a_path(graph: Graph, coupled: bool, from_inputs: bool) -> None:
+    graph = replace(graph, coupled=coupled)
     random = np.random.default_rng(0)
     free = graph.causal & ~graph.valid
     for density in (0, 0.02, 0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 1):
         open_ = graph.valid & (random.random(graph.valid.shape) < density) | free
-        found = arrows(graph, open_, coupled)
+        found = arrows(graph, open_)
         useful = nx.ancestors(found, ("r", graph.logits_reader)) | {("r", graph.logits_reader)}
         reached = {("w", w) for w in range(graph.n_inputs)}
         reached = reached.union(*(nx.descendants(found, writer) for writer in reached))
         alive = useful & reached if from_inputs else useful
-        work = plan(graph, open_, from_inputs, coupled)
+        work = plan(graph, open_, from_inputs)
 
         live = np.array([("w", w) in alive for w in range(graph.n_writers)])
         np.testing.assert_array_equal(work.live, live)
@@ -101,7 +104,7 @@ def test_a_plan_worked_out_by_hand() -> None:
         "m0",
     ]
     # Under a norm over both heads, what a0.h0 reads changes what a0.h1 writes.
-    work = plan(graph, open_, True, coupled=True)
+    work = plan(replace(graph, coupled=True), open_, True)
     assert [graph.writers[w] for w in np.flatnonzero(work.live)] == ["input", "a0.h1", "m0"]
     assert work.layers[0].readers.tolist() == [graph.q_reader(0, 0)]
     assert work.layers[0].heads.tolist() == [1]

@@ -14,7 +14,7 @@ import tiny
 from edgewise import ablation, stream, wiring
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, DataError, GraphError
-from edgewise.graph import Graph
+from edgewise.graph import Embeddings, Graph
 from edgewise.models.model import Model, build
 from edgewise.ops import read
 from edgewise.plan import plan
@@ -260,7 +260,7 @@ def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:
     """Entries of the mask between live readers and live writers."""
     graph = model.graph
     open_ = (mask != 0).numpy() & graph.causal
-    work = plan(graph, open_, from_inputs=kind == "interchange", coupled=model.coupled)
+    work = plan(graph, open_, from_inputs=kind == "interchange")
     readers = np.zeros(graph.n_readers, bool)
     readers[graph.logits_reader] = True
     for layer, todo in enumerate(work.layers):
@@ -457,3 +457,18 @@ def test_what_run_refuses() -> None:
         stream.run(model, ids)
     with pytest.raises(ConfigError, match="needs reference means"):
         stream.run(model, ids, ablation="mean")
+
+
+@pytest.mark.parametrize("name", ["post-norm", "post-norm-only", "llama-gqa"])
+@pytest.mark.parametrize("embeddings", ["joint", "free"])
+def test_dead_edges_change_nothing_under_interchange(name: str, embeddings: Embeddings) -> None:
+    model, given = tiny.model(name, embeddings, torch.float64), tiny.prompts("right")
+    pair = {"counterfactual_ids": given.corrupted, "attention_mask": given.mask}
+    n_dead = 0
+    for seed in range(12):
+        circuit = Circuit.random(model.graph, model.graph.n_edges * (seed % 4 + 1) // 12, seed)
+        pruned = circuit.pruned()
+        n_dead += len(circuit) - len(pruned)
+        whole, part = (stream.run(model, given.clean, each, **pair) for each in (circuit, pruned))
+        assert tiny.relative(part, whole) < 1e-12
+    assert n_dead > 10

@@ -11,6 +11,8 @@ GRAPHS = [
     Graph(2, 4, 1, parallel=True),
     Graph(3, 2, 2, embeddings="split"),
     Graph(3, 2, 1, embeddings="free"),
+    Graph(2, 4, 2, coupled=True),
+    Graph(2, 2, 1, parallel=True, embeddings="free", coupled=True),
 ]
 
 
@@ -30,8 +32,11 @@ def wires(circuit: Circuit) -> nx.DiGraph:
     for layer in range(graph.n_layers):
         for head in range(graph.n_heads):
             group = head // group_size
-            for reader in (f"h{head}<q>", f"h{group}<k>", f"h{group}<v>"):
-                arrows.add_edge(("r", f"a{layer}.{reader}"), ("w", f"a{layer}.h{head}"))
+            names = [f"a{layer}.h{head}<q>", f"a{layer}.h{group}<k>", f"a{layer}.h{group}<v>"]
+            if graph.coupled:
+                names = graph.readers[graph.attention_readers(layer)]
+            for name in names:
+                arrows.add_edge(("r", name), ("w", f"a{layer}.h{head}"))
         arrows.add_edge(("r", f"m{layer}"), ("w", f"m{layer}"))
     return arrows
 
@@ -127,3 +132,19 @@ def test_reads_fold_readers_into_components():
     assert read.shape == (7, 6)
     # kv head 1 serves query heads 2 and 3; query head 0 reads for itself; m0 reads head 2
     assert sorted(map(tuple, np.argwhere(read).tolist())) == [(1, 0), (3, 0), (4, 0), (5, 3)]
+
+
+def test_a_norm_over_all_heads_joins_what_they_read():
+    """a0.h1 keeps no edge of its own; only a norm over both heads lets the input reach it."""
+    names = ["input->a0.h0<q>", "a0.h1->a1.h0<v>", "m0->a1.h1<k>", "a1.h0->logits"]
+    assert not Circuit.of(Graph(2, 2, 2), names).alive.any()
+    # a1.h1 changes the scale of a1.h0, but what it reads, m0, no edge joins to the input
+    coupled = Circuit.of(Graph(2, 2, 2, coupled=True), names)
+    assert coupled.pruned().edges == ("a0.h1->a1.h0<v>", "a1.h0->logits", "input->a0.h0<q>")
+    read = wiring.reads(coupled.graph, coupled.kept)
+    assert read[1:3].tolist() == [[True, False, False, False, False, False, False]] * 2
+    assert coupled.paths("input", "logits") == [
+        ("input", "a0.h1", "a1.h0", "logits"),
+    ]
+    also = Circuit.of(coupled.graph, [*names, "input->m0"])
+    assert also.pruned() == also

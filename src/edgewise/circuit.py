@@ -122,7 +122,8 @@ class Circuit:
         """The kept edges on a path from an input to the logits.
 
         A head is reached if any of its q, k or v readers keeps an edge from a reached writer; the k
-        and v readers of a kv head feed every query head of its group.
+        and v readers of a kv head feed every query head of its group. Where a norm spans all heads
+        of a block (`Graph.coupled`), every reader of the block feeds all of them.
 
         Under interchange ablation removing the dead edges leaves the logits exactly as they were. A
         writer that no input reaches reads x~_r alone, so it writes x_w = x~_w and its edges carry

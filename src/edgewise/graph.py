@@ -10,7 +10,7 @@ then its MLP "m{l}". Readers: per layer H queries "a{l}.h{h}<q>", G keys "a{l}.h
 "a{l}.h{g}<v>" (g counts key/value heads: G < H under grouped-query attention), the MLP "m{l}"; last
 "logits".
 
-All is index arithmetic on five settings. What a reader sees is always a prefix of the writer order,
+All is index arithmetic on six settings. What a reader sees is always a prefix of the writer order,
 so an edge's index is its row's start plus its column; edges are numbered reader by reader.
 """
 
@@ -38,6 +38,8 @@ class Graph:
                   the MLP doesn't see its own layer's heads
     embeddings    "joint": one writer "input"; "split": "tok" and "pos"; "free": one writer "input"
                   that every reader sees and that no edge can cut
+    coupled       a norm spans all heads of a block (a post-norm, a joint q/k norm), so that what
+                  one head reads changes what all of them write; the edges are the same
 
     Two graphs are equal when their settings are. Arrays are computed once and read-only:
     `torch.tensor(graph.valid)` copies. Raises GraphError for settings that make no graph.
@@ -48,6 +50,7 @@ class Graph:
     n_kv_heads: int
     parallel: bool = False
     embeddings: Embeddings = "joint"
+    coupled: bool = False
 
     def __post_init__(self) -> None:
         for field in ("n_layers", "n_heads", "n_kv_heads"):
@@ -59,8 +62,9 @@ class Graph:
                 f"{self.n_heads} heads can't share {self.n_kv_heads} key/value heads evenly: "
                 f"n_kv_heads must divide n_heads"
             )
-        if not isinstance(self.parallel, bool):
-            raise GraphError(f"parallel must be True or False, not {self.parallel!r}")
+        for field in ("parallel", "coupled"):
+            if not isinstance(value := getattr(self, field), bool):
+                raise GraphError(f"{field} must be True or False, not {value!r}")
         if self.embeddings not in get_args(Embeddings):
             allowed = ", ".join(map(repr, get_args(Embeddings)))
             raise GraphError(f"embeddings must be one of {allowed}, not {self.embeddings!r}")
@@ -248,7 +252,7 @@ class Graph:
     # --- saving ----------------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """The five settings: all that `from_json` needs, and no model."""
+        """The settings: all that `from_json` needs, and no model."""
         return asdict(self)
 
     @classmethod

@@ -1,13 +1,15 @@
 """What a masked run has to compute: the readers and writers that a mask's zeros leave alive.
 
-A writer that no live reader reads can't change the logits, and under interchange ablation one that no edge
-from an input reaches writes exactly what it wrote in the ablated run: its difference is zero. Neither needs
-work, and leaving them out changes no bit of the rest. The gradient is then exact for every open edge between
-live parts, and isn't computed elsewhere; a hard-concrete gate clipped at 0 has no gradient anyway, so training loses
-nothing. Attribution needs the gradient of absent edges too, and asks for everything.
+A writer that no live reader reads can't change the logits, and under interchange ablation one that
+no edge from an input reaches writes exactly what it wrote in the ablated run: its difference is
+zero. Neither needs work, and leaving them out changes no bit of the rest. The gradient is then
+exact for every open edge between live parts, and isn't computed elsewhere; a hard-concrete gate
+clipped at 0 has no gradient anyway, so training loses nothing. Attribution needs the gradient of
+absent edges too, and asks for everything.
 
-Where a norm spans all heads of a block (a post-norm's scale, a joint q/k norm), what one head reads changes
-what all of them write: coupled heads are reached together, and one that is needed needs the readers of all.
+Where a norm spans all heads of a block (`Graph.coupled`: a post-norm's scale, a joint q/k norm),
+what one head reads changes what all of them write: coupled heads are reached together, and one that
+is needed needs the readers of all.
 
 Live writers are packed in order in the difference buffer: writer w is in column `before(w)`.
 """
@@ -54,22 +56,20 @@ def everything(graph: Graph) -> Plan:
     return Plan(graph, np.ones(graph.n_writers, bool), (layer,) * graph.n_layers, True)
 
 
-def plan(
-    graph: Graph, open_: Bool[np.ndarray, "R W"], from_inputs: bool, coupled: bool = False
-) -> Plan:
+def plan(graph: Graph, open_: Bool[np.ndarray, "R W"], from_inputs: bool) -> Plan:
     """What is alive when only the edges `open_` are non-zero.
 
-    from_inputs   also drop what no edge from an input reaches: exact under interchange ablation only
-    coupled       heads of a block change each other's writes
+    from_inputs   also drop what no edge from an input reaches: exact under interchange ablation
+                  only
     """
-    needed = _needed(graph, open_, coupled)
-    live = needed & _reached(graph, open_, coupled) if from_inputs else needed
+    needed = _needed(graph, open_)
+    live = needed & _reached(graph, open_) if from_inputs else needed
     layers = []
     for layer in range(graph.n_layers):
         first = graph.writers_before_attention(layer)
         heads = live[first : first + graph.n_heads]
         rows = open_[graph.attention_readers(layer), :first] & live[:first]
-        readers = rows.any(1) & _readers_of(graph, heads, coupled)
+        readers = rows.any(1) & _readers_of(graph, heads)
         layers.append(
             LayerPlan(
                 np.flatnonzero(readers), np.flatnonzero(heads), bool(live[graph.mlp_writer(layer)])
@@ -78,27 +78,27 @@ def plan(
     return Plan(graph, live, tuple(layers), False)
 
 
-def _needed(graph: Graph, open_: Bool[np.ndarray, "R W"], coupled: bool) -> np.ndarray:
+def _needed(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
     """Writers from which open edges lead to the logits."""
     needed = open_[graph.logits_reader].copy()
     for layer in reversed(range(graph.n_layers)):
         if needed[graph.mlp_writer(layer)]:
             needed |= open_[graph.mlp_reader(layer)]
         first = graph.writers_before_attention(layer)
-        readers = _readers_of(graph, needed[first : first + graph.n_heads], coupled)
+        readers = _readers_of(graph, needed[first : first + graph.n_heads])
         needed |= open_[graph.attention_readers(layer)][readers].any(0)
     return needed
 
 
-def _readers_of(graph: Graph, heads: Bool[np.ndarray, " H"], coupled: bool) -> np.ndarray:
+def _readers_of(graph: Graph, heads: Bool[np.ndarray, " H"]) -> np.ndarray:
     """Which of a block's H + 2G readers the writes of `heads` depend on."""
-    if coupled:
+    if graph.coupled:
         return np.full(graph.n_heads + 2 * graph.n_kv_heads, heads.any())
     groups = heads.reshape(graph.n_kv_heads, -1).any(1)
     return np.concatenate([heads, groups, groups])
 
 
-def _reached(graph: Graph, open_: Bool[np.ndarray, "R W"], coupled: bool) -> np.ndarray:
+def _reached(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
     """Writers that open edges reach from an input."""
     group = np.arange(graph.n_heads) // (graph.n_heads // graph.n_kv_heads)
     reached = np.zeros(graph.n_writers, bool)
@@ -108,7 +108,7 @@ def _reached(graph: Graph, open_: Bool[np.ndarray, "R W"], coupled: bool) -> np.
         q, k, v = np.split(rows, [graph.n_heads, graph.n_heads + graph.n_kv_heads])
         first = graph.writers_before_attention(layer)
         heads = q | k[group] | v[group]
-        reached[first : first + graph.n_heads] = heads.any() if coupled else heads
+        reached[first : first + graph.n_heads] = heads.any() if graph.coupled else heads
         seen = graph.writers_before_mlp(layer)
         reached[graph.mlp_writer(layer)] = (open_[graph.mlp_reader(layer)] & reached)[:seen].any()
     return reached

@@ -223,7 +223,7 @@ def prove_layout(model: Model) -> None:
                 call = call.mapped(_wide)
             found = [_moved(block, call, outer.tokens, seed) for seed in range(3)]
             moved, bent = (torch.stack(each).any(0) for each in zip(*found, strict=True))
-            if model.coupled:
+            if model.graph.coupled:
                 moved = moved & mine[:, None]
             wrong = (moved != expected).any(2).any(1) | (~query & (bent != key))
             if wrong.any():

@@ -82,7 +82,7 @@ def masked_read(
     work = everything(graph)
     if live:
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
-        work = plan(graph, open_, run.kind == "interchange", model.coupled)
+        work = plan(graph, open_, run.kind == "interchange")
     return _Masked.apply(mask, _Job(model, outer, run, work, index, contrast))
 
 

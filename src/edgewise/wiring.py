@@ -2,7 +2,8 @@
 
 Readers feed components: component c (a writer by its column, or the logits at index W) reads what
 its own readers read, and query head h also reads through the keys and values of its kv head
-h // (H / G). So edges fold into a matrix reads[c, w], and every question is a walk on it.
+h // (H / G). In a coupled graph every head of a block reads what any of them reads: a norm over all
+heads carries it over. So edges fold into a matrix reads[c, w], and every question is a walk on it.
 """
 
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ def reads(graph: Graph, kept: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, "N W"]
     for layer in range(graph.n_layers):
         qkv = mask_RW[graph.attention_readers(layer)]
         shared = qkv[heads : heads + groups] | qkv[heads + groups :]
+        own = qkv[:heads] | shared.repeat(heads // groups, axis=0)
         first = graph.head_writer(layer, 0)
-        read[first : first + heads] = qkv[:heads] | shared.repeat(heads // groups, axis=0)
+        read[first : first + heads] = own.any(axis=0) if graph.coupled else own
         read[graph.mlp_writer(layer)] = mask_RW[graph.mlp_reader(layer)]
     read[graph.n_writers] = mask_RW[graph.logits_reader]
     return read
@@ -37,7 +39,7 @@ def alive(graph: Graph, kept: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, " E"]:
     An input is reached; a component is reached if it reads a reached one. The logits lead to the
     logits; a component leads there if one that does reads it. An edge is alive if it is kept, its
     writer is reached and its reader belongs to a component that leads to the logits (a k or v
-    reader belongs to every query head of its group).
+    reader belongs to every query head of its group, and any of a coupled block to all its heads).
     """
     read = reads(graph, kept)
     inputs, logits = graph.n_inputs, graph.n_writers
@@ -54,6 +56,8 @@ def alive(graph: Graph, kept: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, " E"]:
     for layer in range(graph.n_layers):
         first = graph.head_writer(layer, 0)
         heads = leads[first : first + graph.n_heads]
+        if graph.coupled:
+            heads = np.full_like(heads, heads.any())
         groups = heads.reshape(graph.n_kv_heads, -1).any(axis=1)
         reader_leads[graph.attention_readers(layer)] = np.concatenate([heads, groups, groups])
         reader_leads[graph.mlp_reader(layer)] = leads[graph.mlp_writer(layer)]

@@ -44,7 +44,7 @@ def test_what_is_told_apart() -> None:
     assert model.graph.writers[:3] == ("tok", "pos", "a0.h0")
     assert model.width == 15
     assert model.device == torch.device("cpu")
-    assert not model.coupled
+    assert not model.graph.coupled
 
 
 @pytest.mark.parametrize(

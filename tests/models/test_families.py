@@ -226,7 +226,7 @@ def test_an_unknown_type_with_a_known_layout(kind: str, read_as: str, coupled: b
     with pytest.warns(UserWarning, match=f"{kind}.*read as '{read_as}', which the proof bears out"):
         model = adapt(hf)
     assert model.family.model_type == read_as
-    assert model.coupled == coupled
+    assert model.graph.coupled == coupled
     given = tiny.prompts("right")
     assert proofs.decomposition(model, given) < 1e-5
     value, gradient = proofs.value_and_gradient(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import ModelOutput
 
 from edgewise.errors import ModelError
 from edgewise.graph import Embeddings, Graph
@@ -24,9 +24,13 @@ from edgewise.models.tokens import Tokens
 
 
 @dataclass
-class _Hidden(BaseModelOutputWithPast):
+class _Hidden(ModelOutput):
     """Final hidden states, with every field some head looks at."""
 
+    last_hidden_state: Any = None
+    past_key_values: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
     cross_attentions: Any = None
     router_logits: Any = None
 
@@ -73,12 +77,6 @@ class Model:
     def width(self) -> int:
         """D."""
         return self.blocks[0].sink.width
-
-    @property
-    def coupled(self) -> bool:
-        """Whether what one head of a block reads changes what its other heads write."""
-        post_norm = self.blocks[0].attention_post_norm is not None
-        return post_norm or bool(self.family.setting("joint_qk_norm", self.config))
 
     def outer(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"] | None = None
@@ -158,7 +156,9 @@ def graph_of(config: Any, family: Family, embeddings: Embeddings) -> Graph:
     if family.kv_heads is not None:
         groups = family.kv_heads(config)
     parallel = bool(family.setting("parallel", config))
-    return Graph(config.num_hidden_layers, heads, groups, parallel, embeddings)
+    post_norm = family.setting("attention_post_norm", config) is not None
+    coupled = post_norm or bool(family.setting("joint_qk_norm", config))
+    return Graph(config.num_hidden_layers, heads, groups, parallel, embeddings, coupled)
 
 
 def cast(model: Model, dtype: torch.dtype) -> Model:
