@@ -14,7 +14,7 @@ distractor: KL(full || circuit) has no gradient at its minimum, the full model.
 
 import time
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -48,7 +48,7 @@ class EAP:
     batch_size: int = 16
 
     def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+        _check(self, graph)
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,18 @@ class EAPIG:
     batch_size: int = 16
 
     def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+        _check(self, graph)
         if self.steps < 1:
-            raise ConfigError(f"steps={self.steps}: EAP-IG needs at least 1")
+            raise ConfigError(f"steps={self.steps}: it must be at least 1")
+
+
+def _check(method: EAP | EAPIG, graph: Graph) -> None:
+    n_kept(graph, method.density, method.edges)
+    for name, value in (("prompts", method.prompts), ("batch_size", method.batch_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: it must be at least 1")
+    if method.order not in get_args(Order):
+        raise ConfigError(f"order={method.order!r}: it must be 'value' or 'magnitude'")
 
 
 def eap(method: EAP, search: Search) -> Result:
