@@ -17,6 +17,11 @@ const GUIDE = [
   [
     "An edge is alive if it lies on a path from the inputs to the logits. Dead edges are hidden at first.",
   ],
+  graph.coupled
+    ? [
+        "A norm spans all heads of a block, so what one of them reads changes what all of them write: paths go on from any.",
+      ]
+    : null,
   graph.free
     ? ["The embeddings are free: every component reads the input, and no edge stands for it."]
     : null,
