@@ -162,10 +162,16 @@ def graph_of(config: Any, family: Family, embeddings: Embeddings) -> Graph:
 
 
 def cast(model: Model, dtype: torch.dtype) -> Model:
-    """A copy of a model in another dtype, or the model itself if it has that one."""
+    """A copy of a model with weights of another dtype, or the model itself if it has that one.
+
+    Buffers stay as they are, as when `transformers` loads a model in that dtype: the rotary
+    frequencies of a bfloat16 model are float32.
+    """
     if model.dtype == dtype:
         return model
-    hf = copy.deepcopy(model.hf).to(dtype)
+    hf = copy.deepcopy(model.hf)
+    for parameter in hf.parameters():
+        parameter.data = parameter.data.to(dtype)
     return build(hf, model.tokenizer, model.name, model.family, model.graph.embeddings)
 
 
