@@ -35,11 +35,12 @@ def adapt(
     """A `Model` over `hf_model`, which is put in eval mode and frozen, and otherwise left as it is.
 
     embeddings   "joint", "split" (tok and pos) or "free" (never masked); see `Graph`
-    check        prove identity on a small batch (`edgewise.proof`); always done for a model whose
-                 type has no family
+    check        prove identity and the order of readers on a small batch (`edgewise.proof`);
+                 always done for a model whose type has no family
 
     Raises ModelError for a setting that isn't handled, quantised weights, logits that differ from
-    the model's own, and an unknown type that no known layout fits.
+    the model's own, queries, keys and values that change places, and an unknown type that no known
+    layout fits.
     """
     config = getattr(hf_model, "config", None)
     if config is None or not hasattr(hf_model, "get_output_embeddings"):
@@ -63,6 +64,7 @@ def adapt(
     model = build(hf_model, tokenizer, name, family, embeddings)
     if check:
         prove(model)
+        prove_layout(model)
     return model
 
 

@@ -241,11 +241,15 @@ def _moved(
     rows, channels = block.n_heads + 2 * block.n_kv_heads, block.head_dim
     generator = torch.Generator().manual_seed(seed)
     same = 0.5 * torch.randn(rows, 1, tokens.length, channels, generator=generator)
+    raised = torch.linspace(1, 2, channels).repeat(rows, 1)
+    values = slice(block.n_heads + block.n_kv_heads, None)
+    same[values] /= 8  # out of reach of models that clip theirs
+    raised[values] /= 8
     changes = []
     for size in (1.0, 2.0):
         qkv = same.repeat(1, tokens.batch, 1, 1)
         each = torch.arange(rows)
-        qkv[each, each, 1] += size * torch.linspace(1, 2, channels)
+        qkv[each, each, 1] += size * raised
         o = block.attend(qkv.flatten(1, 2).to(block.out.weight), call, tokens)
         o = o.unflatten(0, (tokens.batch, tokens.length)).cpu()
         changes.append(o[:-1] - o[-1])

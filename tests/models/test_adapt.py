@@ -78,6 +78,19 @@ def test_a_model_that_is_read_wrongly_is_refused(
     adapt(hf, check=False)
 
 
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1)], ids=str)
+def test_readers_in_the_wrong_order_are_refused(
+    order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every projection has the same shape, and with every edge kept nothing differs."""
+    hf = tiny.llama(num_key_value_heads=6)
+    wrong = replace(LLAMA, qkv=tuple(LLAMA.qkv[place] for place in order))
+    monkeypatch.setattr(sys.modules[adapt.__module__], "family_of", lambda _: wrong)
+    assert identity_error(adapt(hf, check=False)) < 1e-5
+    with pytest.raises(ModelError, match=r"the rows of a0\.h0<.> do not act as its own"):
+        adapt(hf)
+
+
 def test_a_model_that_gives_nan_is_refused() -> None:
     hf = tiny.gpt2()
     hf.transformer.h[0].mlp.c_fc.weight.data[0, 0] = torch.nan
