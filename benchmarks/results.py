@@ -1,11 +1,13 @@
 """Regenerate the tables of docs/results.md: `make results`, or a part of it.
 
-    python benchmarks/results.py [--densities 0.005 0.01 0.02 0.05 0.1] [--seeds 0 1 2] [--paper-steps 0]
+    python benchmarks/results.py [--densities 0.005 0.01 0.02 0.05 0.1] [--seeds 0 1 2]
+        [--paper-steps 0]
 
-For each seed and density one Edge Pruning run, for each density one EAP circuit, all on SmolLM2-135M and
-IOI, measured on the same unseen prompts of unseen frames. Runs live under runs/results and are gone on with
-or reused; the table is written from whatever is finished, so the script may be stopped at any time.
-`--paper-steps N` adds the paper's preset, at N steps with its warm-ups in proportion (3000 is the paper's).
+For each seed and density one Edge Pruning run, for each density one EAP circuit, all on
+SmolLM2-135M and IOI, measured on the same unseen prompts of unseen frames. Runs live under
+runs/results and are gone on with or reused; the table is written from whatever is finished, so the
+script may be stopped at any time. `--paper-steps N` adds the paper's preset, at N steps with its
+warm-ups in proportion (3000 is the paper's).
 """
 
 import argparse
@@ -54,7 +56,8 @@ def measured(model: Model, task: Task, name: str, seed: int, method: Method) -> 
 
 def rows() -> list[str]:
     lines = [
-        "| method | seed | edges | alive | density | KL (nats) | exact match | accuracy | logit difference | seconds |",
+        "| method | seed | edges | alive | density | KL (nats) | exact match | accuracy | "
+        "logit difference | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     found = []
@@ -68,8 +71,9 @@ def rows() -> list[str]:
         name = folder.parent.name
         method = "paper preset" if name.startswith("paper") else config["method"]["name"]
         line = (
-            f"| {method} | {config['seed']} | {row.edges:,} | {row.edges_alive:,} | {row.density:.2%} | "
-            f"{' | '.join(cells)} | {row.metrics['logit_difference'].mean:.2f} | "
+            f"| {method} | {config['seed']} | {row.edges:,} | {row.edges_alive:,} | "
+            f"{row.density:.2%} | {' | '.join(cells)} | "
+            f"{row.metrics['logit_difference'].mean:.2f} | "
             f"{circuit.provenance['seconds']:.0f} |"
         )
         found.append(((row.density, method, config["seed"]), line))

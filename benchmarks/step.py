@@ -1,12 +1,14 @@
 """One optimisation step of Edge Pruning against plain Hugging Face work on the same tokens.
 
-    python benchmarks/step.py [--model gpt2|smollm2-135m] [--batch 16] [--tokens 20] [--dtype float32]
+    python benchmarks/step.py [--model gpt2|smollm2-135m] [--batch 16] [--tokens 20]
+        [--dtype float32]
                               [--threads 2] [--repeats 7]
 
-The step: reference logits, corrupted run, gates, masked forward, backward, update; every gate open in part,
-so nothing can be left out. The baseline: two no-grad forwards and one forward and backward to the
-embeddings. Both are timed in turn, in one process, and medians are compared. Memory is the peak above the
-weights while the step runs, against writers x tokens x width x bytes, the size of the difference buffer.
+The step: reference logits, corrupted run, gates, masked forward, backward, update; every gate open
+in part, so nothing can be left out. The baseline: two no-grad forwards and one forward and backward
+to the embeddings. Both are timed in turn, in one process, and medians are compared. Memory is the
+peak above the weights while the step runs, against writers x tokens x width x bytes, the size of
+the difference buffer.
 
 Before anything is timed, the step's gradient is checked against a finite difference.
 """

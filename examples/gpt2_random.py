@@ -1,8 +1,8 @@
 """The same command on GPT-2 small: its exact config, random weights, a run of a few steps.
 
-GPT-2's weights need the hub (`--model gpt2`). Without it, this saves its config with random weights and
-SmolLM2's tokenizer to a folder, and shows that the whole path runs there and hits its density; what it finds
-means nothing.
+GPT-2's weights need the hub (`--model gpt2`). Without it, this saves its config with random weights
+and SmolLM2's tokenizer to a folder, and shows that the whole path runs there and hits its density;
+what it finds means nothing.
 
     python examples/gpt2_random.py
 """

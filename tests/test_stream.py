@@ -472,3 +472,27 @@ def test_dead_edges_change_nothing_under_interchange(name: str, embeddings: Embe
         whole, part = (stream.run(model, given.clean, each, **pair) for each in (circuit, pruned))
         assert tiny.relative(part, whole) < 1e-12
     assert n_dead > 10
+
+
+@each_kind
+def test_an_ablated_run_is_used_once_unless_it_is_held(kind: str) -> None:
+    model, given = tiny.model("llama-gqa"), tiny.prompts()
+    run, _ = tiny.ablated(model, kind, given, with_oracle=False)
+    tiny.engine_logits(model, full_mask(model), given, run)
+    with pytest.raises(RuntimeError, match=r"was used already.*make another one, or hold"):
+        tiny.engine_logits(model, full_mask(model), given, run)
+
+    begun, _ = tiny.ablated(model, kind, given, with_oracle=False)
+    next(iter(begun.layers))
+    with pytest.raises(RuntimeError, match="was used already"):
+        tiny.engine_logits(model, full_mask(model), given, begun)
+
+
+def test_a_masked_run_goes_backward_once() -> None:
+    model, given = tiny.model("llama-gqa"), tiny.prompts()
+    run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    mask = full_mask(model).requires_grad_()
+    logits = tiny.engine_logits(model, mask, given, run)
+    logits.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match=r"went backward already.*run it forward again"):
+        logits.square().sum().backward()

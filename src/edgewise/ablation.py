@@ -1,14 +1,16 @@
-"""The ablated run: what the writers wrote, x~_w, and the streams x~_r that readers saw, without the circuit.
+"""The ablated run: what writers write, x~_w, and readers see, x~_r, without the circuit.
 
     interchange   the model's run on the paired corrupted prompt
     mean          every writer writes its mean over a reference set, per position or over positions
     zero          nothing is written
 
-Under each, x~_r is the running sum of the x~_w: an absent edge contributes its writer's ablated write.
+Under each, x~_r is the running sum of the x~_w: an absent edge contributes its writer's ablated
+write.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from inspect import GEN_CREATED, getgeneratorstate
 from typing import Literal
 
 import torch
@@ -28,7 +30,8 @@ class LayerState:
     """The ablated run at one block.
 
     base_attention, base_mlp   the stream where the heads and where the MLP read
-    qkv                        queries, keys and values there, before anything that attention does to them
+    qkv                        queries, keys and values there, before anything that attention does
+                               to them
     heads                      head outputs before W_O, times the post-norm's scale
     scale                      that scale: 1.0 without a post-norm, 0.0 where nothing is written
     mlp                        what the MLP wrote
@@ -44,9 +47,10 @@ class LayerState:
 
 @dataclass(frozen=True, eq=False)
 class AblatedRun:
-    """Embedding writes, each block's state in order (once, or as often as asked if a tuple), the end.
+    """Embedding writes, each block's state in order, and the end.
 
-    `final` is filled in when the last layer has been taken.
+    layers   made as they are asked for, once, or held in a tuple, which can be read again
+    final    filled in when the last layer has been taken
     """
 
     kind: Ablation
@@ -54,9 +58,19 @@ class AblatedRun:
     layers: Iterable[LayerState]
     final: list[Float[Tensor, "N D"]]
 
+    def states(self) -> Iterator[LayerState]:
+        """The layers from the first; RuntimeError if they were made once and are gone."""
+        layers = self.layers
+        if isinstance(layers, Generator) and getgeneratorstate(layers) != GEN_CREATED:
+            raise RuntimeError(
+                "this ablated run was used already, and its layers are made once: make another "
+                "one, or hold a fresh one with dataclasses.replace(run, layers=tuple(run.layers))"
+            )
+        return iter(layers)
+
 
 def plain(model: Model, outer: Outer, final: list[Tensor]) -> Iterator[LayerState]:
-    """The unmasked model on packed tokens, block by block; the last stream is appended to `final`."""
+    """The unmasked model on packed tokens, block by block; the last stream goes to `final`."""
     stream = sum(outer.embeddings[1:], outer.embeddings[0])
     for block, call in zip(model.blocks, outer.calls, strict=True):
         qkv = block.qkv(stream)
@@ -110,7 +124,7 @@ def zero(model: Model, outer: Outer) -> AblatedRun:
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """Every writer's mean write over a reference set; P positions, or P = 1 for all positions alike."""
+    """Every writer's mean write over a reference set; P positions, or P = 1 for all alike."""
 
     embeddings: tuple[Float[Tensor, "P D"], ...]
     heads: tuple[Float[Tensor, "P H C"], ...]
@@ -124,7 +138,7 @@ def means(
     batches: Iterable[tuple[Int[Tensor, "B T"], Bool[Tensor, "B T"] | None]],
     per_position: bool = True,
 ) -> Means:
-    """Mean writes of the unmasked model over `batches` of (input_ids, attention_mask), pads left out.
+    """Mean writes of the unmasked model over batches of (input_ids, attention_mask), pads left out.
 
     Sums are kept in float64, so that the result doesn't depend on how the set was cut into batches.
     """
@@ -169,8 +183,9 @@ def mean(model: Model, outer: Outer, reference: Means) -> AblatedRun:
         columns = torch.zeros_like(columns)
     elif int(columns.max()) >= known:
         raise DataError(
-            f"mean ablation: the reference prompts have {known} positions, these {int(columns.max()) + 1}; "
-            "take a longer reference set or means over positions (per_position=False)"
+            f"mean ablation: the reference prompts have {known} positions, these "
+            f"{int(columns.max()) + 1}; take a longer reference set "
+            "or means over positions (per_position=False)"
         )
     embeddings = tuple(e[columns] for e in reference.embeddings)
     final: list[Tensor] = []

@@ -1,9 +1,9 @@
 """The parts of a mask that a masked run really uses.
 
-Each group of readers (the heads of a block, its MLP, the logits) applies a few rows of the mask to the
-writers before it. Of a plan that leaves things out, only live rows and columns are cut, and where most
-columns are zero throughout, only those that aren't: the mix is then over the few writers that some reader
-of the group really reads.
+Each group of readers (the heads of a block, its MLP, the logits) applies a few rows of the mask to
+the writers before it. Of a plan that leaves things out, only live rows and columns are cut, and
+where most columns are zero throughout, only those that aren't: the mix is then over the few writers
+that some reader of the group really reads.
 """
 
 from dataclasses import dataclass

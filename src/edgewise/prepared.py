@@ -1,7 +1,7 @@
-"""A batch made ready for masked runs: what depends on the prompts and not on the mask, computed once.
+"""A batch made ready for masked runs: what depends on the prompts alone, computed once.
 
-The full model's logits at the answer positions and the ablated run are the same for every mask. Held as a
-tuple of layer states they can be used again, by another circuit or in another epoch.
+The full model's logits at the answer positions and the ablated run are the same for every mask.
+Held as a tuple of layer states they can be used again, by another circuit or in another epoch.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Prepared:
     def n_bytes(self) -> int:
         """Memory that is held for the next use."""
         held = [self.full, *self.run.embeddings, *self.run.final]
-        for state in self.run.layers:
+        for state in self.run.states():
             held += [v for v in vars(state).values() if isinstance(v, Tensor)]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
         return sum(storages.values())
@@ -54,7 +54,7 @@ def prepare(
     index = outer.tokens.index(batch.rows, batch.cols)
     full = model.head(full_read(model, outer, index))
     run = ablated(model, outer, ablation, batch.counterfactual_ids, batch.attention_mask, reference)
-    kept = AblatedRun(run.kind, run.embeddings, tuple(run.layers), run.final)
+    kept = AblatedRun(run.kind, run.embeddings, tuple(run.states()), run.final)
     return Prepared(model, batch, outer, index, full, kept)
 
 

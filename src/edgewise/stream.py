@@ -2,14 +2,14 @@
 
     x_r = x~_r + sum_{w<r} z_rw (x_w - x~_w)                                      (1)
 
-Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the blocks in
-lockstep and one buffer holds the differences of all writers (W x N x D). Each reader mixes
-its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are the model's
-own, and what they write, less what they wrote in the ablated run, is the next column.
+Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the
+blocks in lockstep and one buffer holds the differences of all writers (W x N x D). Each reader
+mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are
+the model's own, and what they write, less what they wrote in the ablated run, is the next column.
 
-The backward pass walks the blocks in reverse with a second buffer for the gradients of the differences.
-Reader inputs, which together are larger than the buffer, are never stored but mixed again; only projections
-and one row a token for each MLP are kept. Weights get no gradient.
+The backward pass walks the blocks in reverse with a second buffer for the gradients of the
+differences. Reader inputs, which together are larger than the buffer, are never stored but mixed
+again; only projections and one row a token for each MLP are kept. Weights get no gradient.
 
 All ones is the clean model, all zeros the ablated run.
 """
@@ -43,7 +43,7 @@ Mask = Circuit | EdgeScores | Float[Tensor, " E"] | Float[Tensor, "R W"] | None
 
 
 def dense_mask(graph: Graph, values: Float[Tensor, " E"]) -> Float[Tensor, "R W"]:
-    """Gate values as the (R, W) matrix of equation (1): ones where the embedding is free, else zeros."""
+    """Gate values as the (R, W) matrix of (1): ones where the embedding is free, else zeros."""
     base, index = _layout(graph, values.device)
     return base.to(values.dtype).index_copy(0, index, values).view(graph.n_readers, graph.n_writers)
 
@@ -64,13 +64,13 @@ def masked_read(
     live: bool = False,
     contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "A D"]:
-    """What the logits reader sees at the packed tokens `index` (None: all), differentiable in `mask`.
+    """What the logits reader sees at the packed tokens `index` (None: all); differentiable in mask.
 
-    live   compute only what the mask's zeros leave alive (`plan`). The value is the same; the gradient is
-           exact for open edges between live parts and not for others. Without it the gradient is exact
-           everywhere.
-    contrast    differences to contract the gradients with, in place of this run's own (`differences`):
-                sum_n <dL/dx_r, contrast_w>, as EAP-IG needs; not together with `live`
+    live        compute only what the mask's zeros leave alive (`plan`). The value is the same; the
+                gradient is exact for open edges between live parts and not for others. Without it
+                the gradient is exact everywhere
+    contrast    differences to contract the gradients with, in place of this run's own
+                (`differences`): sum_n <dL/dx_r, contrast_w>, as EAP-IG needs; not with `live`
     """
     graph = model.graph
     assert contrast is None or not live
@@ -98,7 +98,7 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the backward pass needs of one block; `qkv` only where dead readers keep the ablated run's."""
+    """What the backward pass needs of a block; `qkv` where dead readers keep the ablated run's."""
 
     base: Float[Tensor, "N D"]
     qkv: Float[Tensor, "R N C"] | None
@@ -120,6 +120,11 @@ class _Masked(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dx: Tensor) -> tuple[Tensor, None]:
+        if ctx.tapes is None:
+            raise RuntimeError(
+                "this masked run went backward already, which frees what it kept: run it forward "
+                "again, or add up what depends on it and go backward once"
+            )
         dmask = _backward(ctx.job, ctx.mask, ctx.tapes, ctx.delta, dx)
         ctx.tapes = ctx.delta = None
         return dmask.to(ctx.mask.dtype), None
@@ -137,7 +142,7 @@ def _forward(
     ):
         if work.live[writer]:
             delta[work.before(writer)] = clean - other
-    layers = zip(model.blocks, work.layers, job.outer.calls, job.run.layers, strict=True)
+    layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
         p = mean = square = x_mlp = None
         cut = cuts.attention(number)
@@ -246,7 +251,7 @@ def _heads(
     mean: Float[Tensor, "r N"],
     square: Float[Tensor, "r N"],
 ) -> tuple[Float[Tensor, "h N C"], Float[Tensor, " N"] | None]:
-    """What the live heads put out before W_O, times the post-norm's scale, and that scale if there is one."""
+    """What the live heads put out before W_O, times a post-norm's scale, and that scale if any."""
     live = _rows(todo.readers, block)
     qkv = block.project(p, mean, square, live)
     if live is not None:
@@ -314,11 +319,12 @@ def run(
 ) -> Float[Tensor, "B T V"]:
     """Logits of the model with only `circuit`'s edges: equation (1). Zeros at padded positions.
 
-    circuit     a Circuit, EdgeScores or a tensor of E gates or (R, W) entries in [0, 1], None for all ones
+    circuit     a Circuit, EdgeScores or a tensor of E gates or (R, W) entries in [0, 1], None for
+                all ones
     reference   means for ablation="mean", from `edgewise.ablation.means`
 
-    Raises GraphError for a mask of another graph, DataError for prompts that don't pair up, ConfigError
-    for an ablation that lacks what it needs.
+    Raises GraphError for a mask of another graph, DataError for prompts that don't pair up,
+    ConfigError for an ablation that lacks what it needs.
     """
     input_ids, counterfactual_ids, attention_mask = _paired(
         model, input_ids, counterfactual_ids, attention_mask
@@ -375,8 +381,8 @@ def _paired(
     for name, given in (("counterfactual_ids", other), ("attention_mask", attention_mask)):
         if given is not None and given.shape != input_ids.shape:
             raise DataError(
-                f"{name} has shape {tuple(given.shape)}, input_ids {tuple(input_ids.shape)}: a clean and "
-                "a corrupted prompt pair up token by token"
+                f"{name} has shape {tuple(given.shape)}, input_ids {tuple(input_ids.shape)}: a "
+                "clean and a corrupted prompt pair up token by token"
             )
     move = (None if t is None else t.to(model.device) for t in (input_ids, other, attention_mask))
     ids, others, mask = move

@@ -1,15 +1,17 @@
 """Edge attribution patching: one gradient for all edges at once.
 
-Of the metric M, higher when the model does the task, the first-order effect of removing edge w -> r is
+Of the metric M, higher when the model does the task, removing edge w -> r has the first-order
+effect
 
-    EAP        score = dM/dz_rw at z = 1 = sum_n <dM/dx_r, x_w - x~_w>          (Syed et al. 2310.10348)
+    EAP        score = dM/dz_rw at z = 1 = sum_n <dM/dx_r, x_w - x~_w>     (Syed et al. 2310.10348)
 
-    EAP-IG     the same gradient averaged over runs whose input lies on the line from the corrupted to the
-               clean embedding, contracted with the clean differences    (Hanna et al. 2403.17806)
+    EAP-IG     the same gradient averaged over runs whose input lies on the line from the corrupted
+               to the clean embedding, contracted with the clean differences
+               (Hanna et al. 2403.17806)
                score = sum_n <1/S sum_s dM/dx_r |_{x~ + s/S (x - x~)}, x_w - x~_w>
 
-M is the logit difference of answer and distractor, or the answer's log-probability where there is no
-distractor: KL(full || circuit) has no gradient at its minimum, the full model.
+M is the logit difference of answer and distractor, or the answer's log-probability where there is
+no distractor: KL(full || circuit) has no gradient at its minimum, the full model.
 """
 
 import time

@@ -1,8 +1,9 @@
-"""Training batches: a fixed cut of the training split into batches, taken in a new order every epoch.
+"""Training batches: a fixed cut of the training split, taken in a new order every epoch.
 
-Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it had never
-stopped. Since the batches stay the same, what depends on the prompts alone (the full model's logits, the
-ablated run) is computed once for each and kept, as long as all of them fit in a budget of memory.
+Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it
+had never stopped. Since the batches stay the same, what depends on the prompts alone (the full
+model's logits, the ablated run) is computed once for each and kept, as long as all of them fit in a
+budget of memory.
 """
 
 import math

@@ -4,16 +4,16 @@ With gate parameters a_e (log-odds), a step uses the gates z_e(a_e - c), where t
 
     sum_e z_e(a_e - c) = budget                                                   (1)
 
-anew at every step, for that step's noise and temperature. Moving all a_e together changes nothing, so the
-gradient g = dL/da at fixed c loses its component along that direction:
+anew at every step, for that step's noise and temperature. Moving all a_e together changes nothing,
+so the gradient g = dL/da at fixed c loses its component along that direction:
 
     g_e - w_e sum(g) / sum(w)        w_e = s_e (1 - s_e), s the gates' sigmoid before it is clipped
 
-(with w the derivative of (1) itself, clipped gates would have no weight; the sigmoid's slope lets a gate
-that has just closed be pulled back to where it has a gradient of its own).
+(with w the derivative of (1) itself, clipped gates would have no weight; the sigmoid's slope lets a
+gate that has just closed be pulled back to where it has a gradient of its own).
 
-The budget falls from `start` to the density asked for, log-linearly, and is then held; meanwhile the
-temperature falls too, until the gates are as good as 0 and 1 and rounding them changes little.
+The budget falls from `start` to the density asked for, log-linearly, and is then held; meanwhile
+the temperature falls too, until the gates are as good as 0 and 1 and rounding them changes little.
 """
 
 import math

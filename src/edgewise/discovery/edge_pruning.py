@@ -1,14 +1,14 @@
 """Edge Pruning (Bhaskar et al., arXiv 2406.16778): learn which edges to keep.
 
-Every edge has a hard-concrete gate z in [0, 1]; weights are frozen; the gates are trained so that the
-circuit predicts what the full model does, at a given number of edges:
+Every edge has a hard-concrete gate z in [0, 1]; weights are frozen; the gates are trained so that
+the circuit predicts what the full model does, at a given number of edges:
 
     min over log_alpha of  E_z KL( p_full(y | x) || p_circuit(y | x, x~; z) )
 
-The number of edges is controlled in one of two ways. "lagrangian" is the paper's: hard-concrete noise and a
-penalty with learned multipliers (`lagrangian`). "budget" (the default) makes the gates of every step sum to
-the number of edges scheduled for it (`budget`), starts from the order of the EAP scores, and needs no noise:
-the gates' temperature falls until they are hard.
+The number of edges is controlled in one of two ways. "lagrangian" is the paper's: hard-concrete
+noise and a penalty with learned multipliers (`lagrangian`). "budget" (the default) makes the gates
+of every step sum to the number of edges scheduled for it (`budget`), starts from the order of the
+EAP scores, and needs no noise: the gates' temperature falls until they are hard.
 """
 
 from dataclasses import dataclass, fields
@@ -25,25 +25,27 @@ PAPER_TARGETS = {"ioi": 0.98, "ioi-t1": 0.98, "greater-than": 0.98, "gendered-pr
 
 @dataclass(frozen=True)
 class EdgePruning:
-    """Hyperparameters of Edge Pruning. The circuit has exactly the density or number of edges asked for.
+    """Hyperparameters of Edge Pruning. The circuit has the density or number of edges asked for.
 
     density, edges     size of the circuit: one of the two
     steps              optimisation steps
     batch_size         prompts a step
     control            "budget" or "lagrangian"
-    init               "eap" starts from the rank of each edge's |EAP score|, "open" from gates open alike
+    init               "eap" starts from the rank of each edge's |EAP score|, "open" from gates open
+                       alike
     init_prompts       training prompts that the EAP scores are taken over
     spread             how far apart the EAP start puts gates: log_alpha = spread * logit(rank)
-    noise              budget: how much of the hard-concrete noise the gates have at the start (1: all of
-                       it); it falls with the temperature
-    temperature        budget: the gates' temperature at the start, falling log-linearly; 2/3 is the paper's
+    noise              budget: how much of the hard-concrete noise the gates have at the start (1:
+                       all of it); it falls with the temperature
+    temperature        budget: the gates' temperature at the start, falling log-linearly; 2/3 is the
+                       paper's
     final_temperature  and at the end
     start_density      budget: where the density starts
     reach              budget: share of the steps after which it has arrived
     lr                 Adam's rate on log_alpha, in log-odds a step
     warmup             steps over which the rate rises from 0
-    lr_floor           share of the rate that is left at the last step; the fall is linear, and begins when
-                       the budget has arrived (budget) or after the warm-up (lagrangian)
+    lr_floor           share of the rate that is left at the last step; the fall is linear, and
+                       begins when the budget has arrived (budget) or after the warm-up (lagrangian)
     weight_decay       decoupled, on every trained tensor
     clip               largest gradient norm over all trained tensors (None: no clipping)
     nodes              one more gate for each writer, multiplying its edges
@@ -52,11 +54,13 @@ class EdgePruning:
     schedule           lagrangian: "linear" or "logarithmic" in the density
     lr_multiplier      lagrangian: Adam's rate of the multipliers
     init_log_alpha     "open": the gates' start, in log-odds
-    rounding           "count" keeps the best edges, as many as asked; "threshold" as many as the mean gate
-                       says, which is the paper's, and is not a number that can be asked for
-    precision          "auto" trains the gates of a float32 model on a bfloat16 copy where the hardware
-                       multiplies bfloat16, two to three times faster; "model" on the model as it is. Gates,
-                       losses and the optimiser are float32 either way, and so is any evaluation later
+    rounding           "count" keeps the best edges, as many as asked; "threshold" as many as the
+                       mean gate says, which is the paper's, and is not a number that can be asked
+                       for
+    precision          "auto" trains the gates of a float32 model on a bfloat16 copy where the
+                       hardware multiplies bfloat16, two to three times faster; "model" on the model
+                       as it is. Gates, losses and the optimiser are float32 either way, and so is
+                       any evaluation later
     cache_gb           memory for what depends on the prompts alone, kept from epoch to epoch
     checkpoint_every   steps between checkpoints
     """
@@ -93,11 +97,12 @@ class EdgePruning:
 
     @classmethod
     def paper(cls, task: str = "ioi", **changes: Any) -> "EdgePruning":
-        """The published hyperparameters for a GPT-2 task, at a target in the middle of the paper's sweep.
+        """The published hyperparameters for a GPT-2 task, at a target amid the paper's sweep.
 
-        3,000 steps of 32 prompts; gates from N(10, 0.01), rates 0.8 with 200 steps of warm-up and a linear
-        fall to 0; AdamW's weight decay of 0.01; node gates without a node loss; a target sparsity rising
-        linearly over 2,500 steps; the circuit cut at the mean gate. `changes` override fields.
+        3,000 steps of 32 prompts; gates from N(10, 0.01), rates 0.8 with 200 steps of warm-up and a
+        linear fall to 0; AdamW's weight decay of 0.01; node gates without a node loss; a target
+        sparsity rising linearly over 2,500 steps; the circuit cut at the mean gate. `changes`
+        override fields.
         """
         if task not in PAPER_TARGETS:
             raise ConfigError(f"the paper has no task {task!r}; it has {', '.join(PAPER_TARGETS)}")

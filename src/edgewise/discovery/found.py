@@ -72,10 +72,11 @@ class Result:
 
 
 def n_kept(graph: Graph, density: float | int | None, edges: int | None) -> int:
-    """How many edges were asked for; ConfigError unless exactly one of the two asks, within bounds."""
+    """How many edges were asked for; ConfigError unless one of the two asks, within bounds."""
     if (density is None) == (edges is None):
         raise ConfigError(
-            f"ask for a density or for a number of edges, not both: density={density}, edges={edges}"
+            "ask for a density or for a number of edges, not both: "
+            f"density={density}, edges={edges}"
         )
     if edges is not None:
         if not 1 <= edges <= graph.n_edges:

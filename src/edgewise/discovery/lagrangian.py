@@ -4,9 +4,9 @@ With s the sparsity of the sampled gates and t the target of this step, the loss
 
     lambda_1 (s - t) + lambda_2 (s - t)^2
 
-in which the multipliers ascend while the gates descend. The target rises from 0 over the first steps,
-linearly, or with the density 1 - t falling log-linearly, and then stays; above 1 it can't be met and only
-pushes harder, as the paper does on purpose.
+in which the multipliers ascend while the gates descend. The target rises from 0 over the first
+steps, linearly, or with the density 1 - t falling log-linearly, and then stays; above 1 it can't be
+met and only pushes harder, as the paper does on purpose.
 """
 
 import math

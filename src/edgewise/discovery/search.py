@@ -1,4 +1,4 @@
-"""`discover`: one verb for every method, with checks before work and a folder that can be gone on with."""
+"""`discover`: one verb for every method; checks before work, a folder that can be gone on with."""
 
 import platform
 import time
@@ -45,15 +45,15 @@ def discover(
 ) -> Found:
     """The circuit of `model` for `task` that `method` finds, learning from the training split.
 
-    out         a run folder; the same call again goes on from its last checkpoint, or returns what it holds
-                if it has finished. Without one nothing is saved
+    out         a run folder; the same call again goes on from its last checkpoint, or returns what
+                it holds if it has finished. Without one nothing is saved
     seed        of everything random
     ablation    what absent edges carry: "interchange", "mean" or "zero"
     overwrite   delete another run that `out` holds
     progress    called with each record as it comes, with the time left
 
-    Raises ConfigError, DataError, RunError or DiskError before any work, NonFiniteError during it; what a
-    folder has by then stays good.
+    Raises ConfigError, DataError, RunError or DiskError before any work, NonFiniteError during it;
+    what a folder has by then stays good.
     """
     if type(method) not in _SEARCHES:
         known = ", ".join(kind.__name__ for kind in _SEARCHES)

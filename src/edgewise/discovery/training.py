@@ -1,7 +1,7 @@
 """The training loop of Edge Pruning: a step, its state on disk, and the rounding at the end.
 
-Noise and batches of a step follow from the seed and the step's number, so the state is what the optimiser
-holds and nothing else, and a resumed run is the uninterrupted one bit for bit.
+Noise and batches of a step follow from the seed and the step's number, so the state is what the
+optimiser holds and nothing else, and a resumed run is the uninterrupted one bit for bit.
 """
 
 import math
@@ -221,8 +221,9 @@ class _Training:
         folder = self.search.folder
         where = "" if folder is None else f" The last good checkpoint is in {folder.path}."
         raise NonFiniteError(
-            f"step {step}: {'the gradient' if finite else 'the loss'} became NaN or infinite.{where} "
-            f"Try a smaller lr (it is {self.method.lr}) in a new folder, or the model in float32"
+            f"step {step}: {'the gradient' if finite else 'the loss'} became NaN or infinite."
+            f"{where} Try a smaller lr (it is {self.method.lr}) in a new folder, or the model in "
+            "float32"
         )
 
     # --- the end ---------------------------------------------------------------------------------

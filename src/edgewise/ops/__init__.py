@@ -1,1 +1,1 @@
-"""Tensors in, tensors out: the masked read, hard-concrete gates and the KL, none of which knows a model."""
+"""Tensors in, tensors out: the masked read, hard-concrete gates and the KL; none knows a model."""

@@ -15,7 +15,8 @@ The same gate with its noise scaled by nu and at another temperature,
 
     s = sigmoid((nu (log u - log(1 - u)) + log_alpha) / beta)
 
-is the hard-concrete gate at nu = 1, beta = 2/3, and a hard threshold of log_alpha as nu and beta go to 0.
+is the hard-concrete gate at nu = 1, beta = 2/3, and a hard threshold of log_alpha as nu and beta go
+to 0.
 """
 
 import math
@@ -67,10 +68,10 @@ def mean(log_alpha: Float[Tensor, "*E"], points: int = 256) -> Float[Tensor, "*E
 
 
 def deterministic(log_alpha: Float[Tensor, " E"]) -> Float[Tensor, " E"]:
-    """The paper's evaluation mask: sigmoid(1.2 log_alpha), its round(E - E[L0]) smallest entries set to 0.
+    """The paper's evaluation mask: sigmoid(1.2 log_alpha), its round(E - E[L0]) smallest at 0.
 
-    The factor 1.2 is the reference's 0.8 / beta. Unlike the reference only real edges are counted, in one
-    vector, not one tensor a layer whose non-causal entries distort the count.
+    The factor 1.2 is the reference's 0.8 / beta. Unlike the reference only real edges are counted,
+    in one vector, not one tensor a layer whose non-causal entries distort the count.
     """
     soft = torch.sigmoid(log_alpha * (0.8 / BETA))
     zeros = round(log_alpha.numel() - p_open(log_alpha).sum().item())

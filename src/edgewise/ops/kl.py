@@ -12,10 +12,11 @@ def kl_rows(
     circuit: Float[Tensor, "A V"],
     token_set: Int[Tensor, " K"] | None = None,
 ) -> Float[Tensor, " A"]:
-    """sum_v p_full (log p_full - log p_circuit) for each row; over `token_set` alone, renormalised, if given.
+    """sum_v p_full (log p_full - log p_circuit) for each row.
 
-    Differentiable in `circuit`. Rows are taken in chunks so that float32 copies of bfloat16 logits of a
-    large vocabulary never exist all at once in the forward pass.
+    With a `token_set`, over its tokens alone, renormalised. Differentiable in `circuit`. Rows are
+    taken in chunks so that float32 copies of bfloat16 logits of a large vocabulary never exist all
+    at once in the forward pass.
     """
     if token_set is not None:
         full, circuit = full[:, token_set], circuit[:, token_set]

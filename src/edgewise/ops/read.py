@@ -1,17 +1,17 @@
-"""The masked read: what each reader sees, projected into its own channels, and the gradient of that.
+"""The masked read: what each reader sees, projected into its own channels, and its gradient.
 
 With the differences delta_w = x_w - x~_w that the writers put in the residual stream, reader r sees
 
     x_r = base + sum_w z_rw delta_w                                               (1)
 
-and only ever uses x_r through its norm and its projection, norm(x_r) @ weight_r. A norm is a shift by the
-mean and a division by a scale, so both follow from three small things per token and reader:
+and only ever uses x_r through its norm and its projection, norm(x_r) @ weight_r. A norm is a shift
+by the mean and a division by a scale, so both follow from three small things per token and reader:
 
     p_r = x_r @ weight_r        mean_r = mean(x_r)        square_r = mean((x_r - shift_r)^2)
 
-with shift_r = mean_r for a LayerNorm and 0 for an RMSNorm. The wide x_r (N x R x D) is built in slices of
-tokens that stay in cache, never kept, and built again in the backward pass. Given the gradients of the
-three outputs,
+with shift_r = mean_r for a LayerNorm and 0 for an RMSNorm. The wide x_r (N x R x D) is built in
+slices of tokens that stay in cache, never kept, and built again in the backward pass. Given the
+gradients of the three outputs,
 
     dx_r = dp_r @ weight_r^T + 2 dsquare_r (x_r - shift_r) / D + dmean_r / D
     dz_rw = sum_n <dx_r, delta_w>            ddelta_w = sum_r z_rw dx_r
@@ -95,7 +95,8 @@ def read_backward(
 
     `contrast` stands in for `delta` in the mask's gradient alone.
 
-    `mean` is the forward pass's shift: the readers' means under a LayerNorm, zeros under an RMSNorm.
+    `mean` is the forward pass's shift: the readers' means under a LayerNorm, zeros under an
+    RMSNorm.
     """
     width = base.shape[1]
     contrast = delta if contrast is None else contrast
