@@ -11,8 +11,9 @@ of every step sum to the number of edges scheduled for it (`budget`), starts fro
 EAP scores, and needs no noise: the gates' temperature falls until they are hard.
 """
 
+import math
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from edgewise.discovery.found import n_kept
 from edgewise.discovery.lagrangian import Schedule, target_at
@@ -101,8 +102,8 @@ class EdgePruning:
 
         3,000 steps of 32 prompts; gates from N(10, 0.01), rates 0.8 with 200 steps of warm-up and a
         linear fall to 0; AdamW's weight decay of 0.01; node gates without a node loss; a target
-        sparsity rising linearly over 2,500 steps; the circuit cut at the mean gate. `changes`
-        override fields.
+        sparsity rising linearly over 2,500 steps; the circuit cut at the mean gate; the model's own
+        precision. `changes` override fields.
         """
         if task not in PAPER_TARGETS:
             raise ConfigError(f"the paper has no task {task!r}; it has {', '.join(PAPER_TARGETS)}")
@@ -121,20 +122,28 @@ class EdgePruning:
             "nodes": True,
             "target_sparsity": PAPER_TARGETS[task],
             "rounding": "threshold",
+            "precision": "model",
         }
         return cls(**{**published, **changes})
 
     def check(self, graph: Graph) -> None:
         n_kept(graph, self.density, self.edges)
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in _AT_LEAST and value is not None and not value >= _AT_LEAST[field.name]:
-                raise ConfigError(
-                    f"{field.name}={value}: it must be at least {_AT_LEAST[field.name]}"
-                )
+            name, value = field.name, getattr(self, field.name)
+            if value is None:
+                continue
+            if get_origin(field.type) is Literal and value not in get_args(field.type):
+                choices = " or ".join(map(repr, get_args(field.type)))
+                raise ConfigError(f"{name}={value!r}: it must be {choices}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{name}={value}: it must be a finite number")
+            if name in _AT_LEAST and value < _AT_LEAST[name]:
+                raise ConfigError(f"{name}={value}: it must be at least {_AT_LEAST[name]}")
         for name in ("reach", "lr_floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: it must be between 0 and 1")
+        if self.clip is not None and self.clip <= 0:
+            raise ConfigError(f"clip={self.clip}: it must be above 0, or None for no clipping")
         if not 0 < self.start_density <= 1:
             raise ConfigError(f"start_density={self.start_density}: it must be in (0, 1]")
         if self.control == "budget" and self.rounding == "threshold":
@@ -155,12 +164,14 @@ _AT_LEAST = {
     "steps": 1,
     "batch_size": 1,
     "init_prompts": 1,
+    "spread": 0,
     "noise": 0,
     "temperature": 0.01,
     "final_temperature": 0.01,
     "lr": 0,
     "warmup": 0,
     "weight_decay": 0,
+    "target_sparsity": 0,
     "sparsity_warmup": 0,
     "lr_multiplier": 0,
     "cache_gb": 0,

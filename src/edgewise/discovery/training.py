@@ -221,7 +221,7 @@ class _Training:
         folder = self.search.folder
         where = "" if folder is None else f" The last good checkpoint is in {folder.path}."
         raise NonFiniteError(
-            f"step {step}: {'the gradient' if finite else 'the loss'} became NaN or infinite."
+            f"step {step + 1}: {'the gradient' if finite else 'the loss'} became NaN or infinite."
             f"{where} Try a smaller lr (it is {self.method.lr}) in a new folder, or the model in "
             "float32"
         )

@@ -1,0 +1,586 @@
+"""Edge Pruning: sizes, gradients by the oracle and finite differences, the optimiser's settings."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import oracle
+import tiny
+import toy
+from edgewise.circuit import Circuit
+from edgewise.discovery import EAP, EdgePruning, discover
+from edgewise.discovery.batches import Batches
+from edgewise.discovery.edge_pruning import PAPER_TARGETS
+from edgewise.discovery.found import Search
+from edgewise.errors import ConfigError
+from edgewise.models.model import Model
+from edgewise.ops import gates
+from edgewise.ops.kl import kl_rows
+from edgewise.prepared import prepare
+from edgewise.runs import RunFolder, read_config
+from edgewise.stream import as_mask
+from edgewise.tasks import Task
+from unchecked import unchecked
+
+TASK = toy.task(6)
+SMALL = {"density": 0.3, "steps": 4, "batch_size": 6, "precision": "model"}
+EVERY = {"control": "lagrangian", "init": "open", "nodes": True, "init_log_alpha": 0.5}
+OPEN = EVERY | {"init_log_alpha": 1000.0, "density": 1.0}  # every gate is 1 for certain
+
+
+def pruning(**changes: object) -> EdgePruning:
+    return EdgePruning(**SMALL | changes)
+
+
+def saved(path: object, step: int) -> dict[str, Tensor]:
+    """The checkpoint after `step` steps, which must be the newest."""
+    found = RunFolder(path, read_config(path)).load_checkpoint()
+    assert found is not None
+    assert found[0] == step
+    return found[1]
+
+
+@dataclass
+class Steps:
+    """What the optimiser was given at every step: rates, values and gradients, group by group."""
+
+    rates: list[list[float]] = field(default_factory=list)
+    values: list[list[Tensor]] = field(default_factory=list)
+    gradients: list[list[Tensor]] = field(default_factory=list)
+    groups: list[dict] = field(default_factory=list)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    seen, step = Steps(), torch.optim.AdamW.step
+
+    def watched(optimiser: torch.optim.AdamW) -> None:
+        trained = [p for group in optimiser.param_groups for p in group["params"]]
+        seen.groups[:] = optimiser.param_groups
+        seen.rates.append([group["lr"] for group in optimiser.param_groups])
+        seen.values.append([p.detach().clone() for p in trained])
+        seen.gradients.append([p.grad.clone() for p in trained])
+        step(optimiser)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    return seen
+
+
+@pytest.fixture
+def noise(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The uniform noise of every gate that was sampled with it, in order."""
+    seen, sample = [], gates.sample
+
+    def watched(log_alpha: Tensor, u: Tensor, *others: float) -> Tensor:
+        seen.append(u)
+        return sample(log_alpha, u, *others)
+
+    monkeypatch.setattr(gates, "sample", watched)
+    return seen
+
+
+# The size of the circuit
+
+
+@pytest.mark.parametrize("control", ["budget", "lagrangian"])
+@pytest.mark.parametrize(
+    ("asked", "edges"),
+    [
+        ({"density": 0.3}, 22),  # round(22.5): to even
+        ({"density": 1.0}, 75),
+        ({"density": None, "edges": 75}, 75),
+        ({"density": None, "edges": 13}, 13),
+        ({"density": 0.5, "init": "open"}, 38),
+    ],
+)
+def test_the_circuit_has_as_many_edges_as_asked(control, asked, edges):
+    found = discover(tiny.model("gpt2"), TASK, pruning(control=control, **asked))
+    assert len(found.circuit) == edges
+    assert found.circuit == found.scores.top(edges)
+
+
+def test_a_single_edge():
+    """With a free embedding one edge into the logits is a path."""
+    model = tiny.model("gpt2", "free")
+    found = discover(model, TASK, pruning(density=None, edges=1, steps=12, start_density=0.2))
+    assert len(found.circuit) == 1
+    assert found.circuit.edges[0].endswith("->logits")
+    least = discover(model, TASK, pruning(density=1e-4, steps=12, start_density=0.2))
+    assert least.circuit == found.circuit
+
+
+def test_a_circuit_without_a_path_is_an_error_and_a_baselines_a_warning():
+    model = tiny.model("gpt2")
+    best = discover(model, TASK, EAP(density=1.0)).scores.top(1)
+    assert not best.alive.any(), "the case needs another best edge"
+    untrained = pruning(density=None, edges=1, lr=0.0, steps=1)
+    with pytest.raises(ConfigError, match=r"none of the circuit's 1 edges .* steps \(now 1\)"):
+        discover(model, TASK, untrained)
+    with pytest.warns(UserWarning, match="none of the circuit's 1 edges"):
+        found = discover(model, TASK, EAP(density=None, edges=1))
+    assert found.circuit == best
+
+
+# What it learns
+
+
+def divergence(model: Model, task: Task, circuit: Circuit) -> float:
+    """KL(full || circuit) over the training prompts, in nats."""
+    batch = task.batch("train", range(len(task.splits["train"])))
+    ready = prepare(model, batch)
+    rows = kl_rows(ready.full, ready.logits(as_mask(model, circuit)))
+    return (rows * ready.batch.weights).sum().item()
+
+
+@pytest.mark.parametrize("control", ["budget", "lagrangian"])
+def test_it_is_more_faithful_than_attribution(control):
+    """On each of several random models, at the same number of edges."""
+    settings = {"n_embd": 24, "n_layer": 2}
+    task = toy.task(8)
+    ratios = []
+    for seed in (1, 2):
+        hf = tiny.filled(tiny.gpt2(**settings), seed)
+        family = tiny.MODELS["gpt2"][0]
+        model = tiny.build(hf, None, "gpt2", family, "joint")
+        method = pruning(density=0.35, steps=60, batch_size=8, control=control, lr=0.3)
+        found = discover(model, task, method)
+        baseline = discover(model, task, EAP(density=0.35))
+        assert len(found.circuit) == len(baseline.circuit)
+        ratios.append(
+            divergence(model, task, found.circuit) / divergence(model, task, baseline.circuit)
+        )
+    assert max(ratios) < {"budget": 0.6, "lagrangian": 0.9}[control], ratios
+
+
+def test_training_lowers_its_own_loss():
+    """With the density held: later steps beat earlier ones."""
+    method = pruning(density=0.4, start_density=0.4, reach=0.0, steps=60, temperature=0.1)
+    history = discover(tiny.model("gpt2"), TASK, method).history
+    losses = [record["loss"] for record in history]
+    assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
+
+
+# Gradients
+
+
+def weighted_kl(model: Model, task: Task, mask: Tensor) -> Tensor:
+    """The loss by its definition and the oracle, prompt by prompt, in the model's precision."""
+    setting, total = tiny.setting(model), torch.zeros((), dtype=mask.dtype)
+    for one in task.splits["train"]:
+        clean, other = torch.tensor([one.clean]), torch.tensor([one.corrupted])
+        rows = list(one.positions)
+        log_p = oracle.forward(model.hf, clean, None)[0, rows].log_softmax(-1)
+        ablated = oracle.interchange(setting, other)
+        log_q = oracle.run(setting, mask, clean, ablated).logits[0, rows].log_softmax(-1)
+        total = total + (log_p.exp() * (log_p - log_q)).sum(-1).mean()
+    return total / len(task.splits["train"])
+
+
+def dense(model: Model, z: Tensor) -> Tensor:
+    graph = model.graph
+    mask = torch.zeros(graph.n_readers, graph.n_writers, dtype=z.dtype)
+    at = tuple(torch.from_numpy(i.astype(np.int64)) for i in (graph.reader_of, graph.writer_of))
+    return mask.index_put(at, z)
+
+
+def gate(log_alpha: Tensor, u: Tensor) -> Tensor:
+    """The hard-concrete gate as the paper writes it."""
+    s = torch.sigmoid((torch.log(u) - torch.log(1 - u) + log_alpha) / (2 / 3))
+    return (s * 1.2 - 0.1).clamp(0, 1)
+
+
+def slope(f: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor) -> float:
+    """The derivative of `f` along a direction, by central differences in float64."""
+    h = 1e-6
+    with torch.no_grad():
+        return (f(at + h * direction) - f(at - h * direction)).item() / (2 * h)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "logarithmic"])
+def test_the_lagrangians_gradients(steps, noise, schedule):
+    """Of the second step's loss, with its noise, by the oracle and by finite differences.
+
+    Everything on the right is float64. On the left gates, probabilities and sums over gates are
+    float32, good to 1e-6 of the largest entry; a wrong term is off by more than 1e-2.
+    """
+    model = tiny.model("gpt2", dtype=torch.float64)
+    method = pruning(
+        **EVERY,
+        steps=2,
+        clip=None,
+        lr=0.1,
+        sparsity_warmup=2,
+        target_sparsity=0.8,
+        schedule=schedule,
+    )
+    history = discover(model, TASK, method).history
+    target = 0.4 if schedule == "linear" else 1 - 0.2**0.5
+    assert history[1]["target"] == pytest.approx(1 - target)
+    u_edges, u_nodes = (u.double() for u in noise[2:4])
+    values = [v.double() for v in steps.values[1]]
+    assert values[2].abs().min() > 0, "the multipliers must have moved"
+    writer = torch.from_numpy(model.graph.writer_of.astype(np.int64))
+
+    def loss(log_alpha: Tensor, nodes: Tensor, multipliers: Tensor) -> Tensor:
+        z = gate(log_alpha, u_edges)
+        kl = weighted_kl(model, TASK, dense(model, z * gate(nodes, u_nodes)[writer]))
+        gap = 1 - z.mean() - target
+        return kl + multipliers[0] * gap + multipliers[1] * gap**2
+
+    leaves = [v.clone().requires_grad_() for v in values]
+    total = loss(*leaves)
+    assert history[1]["loss"] == pytest.approx(total.item(), rel=1e-5)
+    assert history[1]["loss"] != pytest.approx(history[1]["kl"], rel=1e-2)
+    expected = torch.autograd.grad(total, leaves)
+    z = gate(values[0], u_edges)
+    assert 0 < int((z == 0).sum()) < int((z < 1).sum()) < len(z), "gates of every kind"
+    for found, right in zip(steps.gradients[1], expected, strict=True):
+        assert right.abs().max() > 1e-3
+        assert tiny.relative(found, right) < 1e-5
+    draw = torch.Generator().manual_seed(0)
+    for i in range(3):
+        direction = torch.randn(values[i].shape, generator=draw).double()
+
+        def along(value: Tensor, i: int = i) -> Tensor:
+            return loss(*(value if j == i else v for j, v in enumerate(values)))
+
+        found = (steps.gradients[1][i].double() * direction).sum().item()
+        assert found == pytest.approx(slope(along, values[i], direction), rel=1e-4)
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.7])
+def test_the_budgets_gradient(steps, noise, amount):
+    """The loss's at a fixed shift, by the oracle in float64, less its part along the common shift.
+
+    Log-odds are kept by temperature and shift as the module says, found again here.
+    """
+    model = tiny.model("gpt2", dtype=torch.float64)
+    method = pruning(
+        density=0.2, start_density=0.4, reach=1.0, steps=2, clip=None, noise=amount,
+        temperature=0.9, final_temperature=0.1,
+    )  # fmt: skip
+    history = discover(model, TASK, method).history
+    share, temperature = (0.4 * 0.2) ** 0.5, (0.9 * 0.1) ** 0.5
+    assert history[1]["target"] == pytest.approx(share)
+    drawn = torch.logit(next_noise(model, 1).double())
+    at = steps.values[1][0].double() + amount * temperature / 0.9 * drawn
+
+    def sigmoid(c: float) -> Tensor:
+        return torch.sigmoid((at - c) / temperature)
+
+    low, high = -100.0, 100.0
+    for _ in range(100):
+        c = (low + high) / 2
+        too_many = (sigmoid(c) * 1.2 - 0.1).clamp(0, 1).sum().item() > share * len(at)
+        low, high = (c, high) if too_many else (low, c)
+    leaf = (at - low).requires_grad_()
+    z = (torch.sigmoid(leaf / temperature) * 1.2 - 0.1).clamp(0, 1)
+    total = weighted_kl(model, TASK, dense(model, z))
+    assert history[1]["loss"] == pytest.approx(total.item(), rel=1e-4)
+    assert history[1]["kl"] == history[1]["loss"]
+    assert history[1]["density"] == pytest.approx((z > 0).double().mean().item())
+    (g,) = torch.autograd.grad(total, leaf)
+    s = sigmoid(low)
+    expected = g - s * (1 - s) * g.sum() / (s * (1 - s)).sum()
+    found = steps.gradients[1][0]
+    assert tiny.relative(found, expected) < 1e-4
+    assert found.double().sum().abs() < 1e-5 * found.abs().sum()
+
+
+def next_noise(model: Model, step: int) -> Tensor:
+    """The uniform noise of a step's edge gates under seed 0."""
+    seed = np.random.SeedSequence([0, step, 0]).generate_state(1, np.uint64)
+    return torch.rand(
+        model.graph.n_edges, generator=torch.Generator().manual_seed(int(seed[0]) >> 1)
+    )
+
+
+# The optimiser
+
+
+def test_the_rate_under_a_lagrangian(steps):
+    """Up from 0 in `warmup` steps, then straight down to the floor; multipliers alike."""
+    method = pruning(**EVERY, steps=10, warmup=4, lr=0.8, lr_multiplier=0.4, lr_floor=0.0)
+    discover(tiny.model("gpt2"), TASK, method)
+    shares = [0, 1 / 4, 1 / 2, 3 / 4, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    expected = [[0.8 * share, 0.4 * share] for share in shares]
+    np.testing.assert_allclose(steps.rates, expected, atol=1e-12)
+
+
+def test_the_rate_under_a_budget(steps):
+    """Held until the budget has arrived, after which it falls, to the floor at the least."""
+    method = pruning(steps=8, warmup=2, reach=0.5, lr=2.0, lr_floor=0.4)
+    discover(tiny.model("gpt2"), TASK, method)
+    shares = [0, 1 / 2, 1, 1, 1, 3 / 4, 1 / 2, 0.4]
+    np.testing.assert_allclose([rate for (rate,) in steps.rates], 2 * np.array(shares))
+
+
+def test_the_density_and_the_temperature_of_each_step():
+    method = pruning(density=None, edges=15, start_density=0.8, reach=0.5, steps=6)
+    history = discover(tiny.model("gpt2"), TASK, method).history
+    expected = [
+        0.8,
+        0.8 ** (2 / 3) * 0.2 ** (1 / 3),
+        0.8 ** (1 / 3) * 0.2 ** (2 / 3),
+        0.2,
+        0.2,
+        0.2,
+    ]
+    assert [record["target"] for record in history] == pytest.approx(expected)
+
+
+def test_a_start_below_the_end_is_the_end():
+    history = discover(tiny.model("gpt2"), TASK, pruning(density=0.6, start_density=0.1)).history
+    assert [record["target"] for record in history] == pytest.approx([0.6] * 4)
+
+
+def test_weight_decay_is_decoupled(tmp_path):
+    """Certain gates get no gradient: each step scales their log-odds by 1 - rate * decay."""
+    method = pruning(**OPEN, steps=3, lr=0.8, weight_decay=0.01, lr_floor=0.5)
+    discover(tiny.model("gpt2"), TASK, method, out=tmp_path)
+    scale = math.prod(1 - 0.8 * rate * 0.01 for rate in (1, 2 / 3, 0.5))
+    for name in ("value.0", "value.1"):
+        assert saved(tmp_path, 3)[name].mean().item() == pytest.approx(1000 * scale, rel=1e-5)
+
+
+def test_no_weight_decay_unless_asked(tmp_path):
+    method = pruning(**OPEN, weight_decay=0.0)
+    discover(tiny.model("gpt2"), TASK, method, out=tmp_path)
+    assert saved(tmp_path, 4)["value.0"].mean().item() == pytest.approx(1000, rel=1e-5)
+
+
+def test_gradients_are_clipped_together(steps):
+    """One norm over edges, nodes and multipliers; a small enough gradient is left alone."""
+    for clip in (None, 1e-3, 1e6):
+        discover(tiny.model("gpt2"), TASK, pruning(**EVERY, steps=1, clip=clip))
+    free, cut, loose = (torch.cat([g.flatten() for g in gs]) for gs in steps.gradients)
+    assert free.norm() > 1e-2
+    assert cut.norm().item() == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(cut / cut.norm(), free / free.norm())
+    assert torch.equal(loose, free)
+
+
+def test_multipliers_ascend(tmp_path):
+    """At open gates the sparsity is below its target, so the first falls and the second rises."""
+    method = pruning(**OPEN, target_sparsity=0.9)
+    discover(tiny.model("gpt2"), TASK, method, out=tmp_path)
+    first, second = saved(tmp_path, 4)["value.2"].tolist()
+    assert first < 0 < second
+
+
+# Where gates begin, and what they end as
+
+
+def test_an_open_start_is_a_normal_around_its_mean(tmp_path):
+    method = pruning(**EVERY | {"init_log_alpha": 10.0}, lr=0.0, lr_multiplier=0.0, steps=1)
+    discover(tiny.model("gpt2-scaled"), TASK, method, out=tmp_path)
+    tensors = saved(tmp_path, 1)
+    both = torch.cat([tensors["value.0"], tensors["value.1"]])
+    assert both.mean().item() == pytest.approx(10, abs=3e-3)
+    assert both.std().item() == pytest.approx(0.01, rel=0.2)
+
+
+def test_a_start_from_attribution_keeps_its_order(tmp_path):
+    model = tiny.model("gpt2")
+    method = pruning(lr=0.0, steps=1, spread=1.5, init_prompts=4, batch_size=3)
+    discover(model, TASK, method, out=tmp_path)
+    effect = discover(model, TASK, EAP(density=1.0, prompts=4, batch_size=3)).scores.values
+    place = np.argsort(np.argsort(effect, kind="stable"))
+    share = (place + 0.5) / len(place)
+    expected = 1.5 * np.log(share / (1 - share))
+    np.testing.assert_allclose(saved(tmp_path, 1)["value.0"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_under_a_budget_are_the_log_odds(tmp_path):
+    found = discover(tiny.model("gpt2"), TASK, pruning(), out=tmp_path)
+    np.testing.assert_array_equal(found.scores.values, saved(tmp_path, 4)["value.0"])
+
+
+@pytest.mark.parametrize("nodes", [False, True])
+def test_scores_under_a_lagrangian_are_deterministic_gates(tmp_path, nodes):
+    """Times their writers' gates; those at 0 are told apart by less than any gate that is not."""
+    model = tiny.model("gpt2")
+    method = pruning(**EVERY | {"nodes": nodes}, rounding="threshold", lr=0.5)
+    found = discover(model, TASK, method, out=tmp_path)
+    tensors = saved(tmp_path, 4)
+    soft = gates.deterministic(tensors["value.0"]).numpy()
+    if nodes:
+        soft = soft * gates.deterministic(tensors["value.1"]).numpy()[model.graph.writer_of]
+    np.testing.assert_allclose(found.scores.values, soft, atol=1.1e-6)
+    assert 0 < (soft == 0).sum() < len(soft)
+    assert found.scores.values[soft == 0].max() < found.scores.values[soft > 0].min()
+    assert len(found.circuit) == round(float(soft.sum()))
+
+
+# Batches
+
+
+def test_every_epoch_takes_every_prompt_once():
+    task = toy.task(11, longest=4)
+    search = Search(tiny.model("gpt2"), task, "interchange", None, 3, None, None)
+    batches = Batches(search, 4, 0.0)
+    assert batches.n_batches == 3
+    epochs = []
+    for epoch in range(3):
+        epochs.append([batches.at(3 * epoch + i).batch.input_ids.tolist() for i in range(3)])
+        assert sorted(map(len, epochs[-1])) == [3, 4, 4]
+    assert sorted(np.concatenate(batches.cut).tolist()) == list(range(11))
+    assert all(sorted(a) == sorted(b) for a, b in pairwise(epochs))
+    assert len({str(epoch) for epoch in epochs}) > 1  # not always in the same order
+
+
+def test_what_is_kept_changes_no_bit():
+    kept, made = (
+        discover(tiny.model("gpt2"), TASK, pruning(batch_size=2, cache_gb=size)).scores.values
+        for size in (2.0, 0.0)
+    )
+    np.testing.assert_array_equal(kept, made)
+
+
+def test_seeds():
+    """The same seed gives the same bits, another one other noise and batches."""
+    method = pruning(batch_size=2, noise=1.0)
+    first, again, other = (
+        discover(tiny.model("gpt2"), TASK, method, seed=seed).scores.values for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
+
+
+# The paper's preset
+
+PUBLISHED = {
+    "steps": 3000,
+    "batch_size": 32,
+    "lr": 0.8,
+    "lr_multiplier": 0.8,
+    "warmup": 200,
+    "lr_floor": 0.0,  # linear, to 0 at the last step
+    "sparsity_warmup": 2500,
+    "schedule": "linear",
+    "weight_decay": 0.01,  # AdamW's default
+    "clip": 1.0,  # the trainer's default
+    "init": "open",
+    "init_log_alpha": 10.0,
+    "nodes": True,  # node gates, without a node loss
+    "control": "lagrangian",
+    "rounding": "threshold",  # the sparsity of the mean gate
+    "precision": "model",  # float32
+}
+_HIGH = ".95 .955 .96 .965 .97 .975 .98 .985 .99 .995 1"
+_SWEEPS = {
+    "ioi": f".94 .945 {_HIGH} 1.01 1.02 1.05 1.1",
+    "greater-than": f"{_HIGH} 1.01 1.02 1.05 1.1",
+    "gendered-pronoun": f".93 .94 .945 {_HIGH} 1.05 1.1 1.15 1.2 1.4",
+}
+SWEEPS = {task: [float(target) for target in text.split()] for task, text in _SWEEPS.items()}
+SWEEPS["ioi-t1"] = SWEEPS["ioi"]  # for which the IOI script can be used
+
+
+def test_the_papers_preset():
+    given = asdict(EdgePruning.paper())
+    assert {name: given[name] for name in PUBLISHED} == PUBLISHED
+    assert (gates.BETA, gates.LEFT, gates.RIGHT) == (2 / 3, -0.1, 1.1)
+    assert EdgePruning.paper() == EdgePruning.paper("ioi")
+
+
+@pytest.mark.parametrize("task", sorted(SWEEPS))
+def test_its_target_is_in_the_middle_of_the_sweep(task):
+    target, sweep = EdgePruning.paper(task).target_sparsity, SWEEPS[task]
+    assert set(PAPER_TARGETS) == set(SWEEPS)
+    assert abs(sweep.index(target) - (len(sweep) - 1) / 2) <= 1
+
+
+def test_its_optimiser(steps):
+    given = {"steps": 1, "batch_size": 6, "warmup": 0, "sparsity_warmup": 1, "rounding": "count"}
+    discover(tiny.model("gpt2"), TASK, EdgePruning.paper(**given, density=0.5))
+    for group in steps.groups:
+        assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.01)
+    assert [group["maximize"] for group in steps.groups] == [False, True]
+    assert [len(group["params"]) for group in steps.groups] == [2, 1]
+
+
+def test_changes_to_it_and_tasks_it_lacks():
+    changed = EdgePruning.paper("greater-than", steps=9, target_sparsity=1.1)
+    assert (changed.steps, changed.target_sparsity, changed.warmup) == (9, 1.1, 200)
+    with pytest.raises(ConfigError, match="no task 'capitals'; it has ioi, ioi-t1"):
+        EdgePruning.paper("capitals")
+
+
+# What is refused
+
+LAGRANGIAN = {"control": "lagrangian"}
+REFUSED = [
+    ({"density": 0.0}, "density=0.0"),
+    ({"density": -0.1}, "density=-0.1"),
+    ({"density": 1.5}, "density=1.5"),
+    ({"density": math.nan}, "density=nan"),
+    ({"density": None}, "density or for a number"),
+    ({"edges": 10}, "density or for a number"),
+    ({"density": None, "edges": 0}, "edges=0"),
+    ({"density": None, "edges": 76}, "edges=76: the graph has 75"),
+    ({"steps": 0}, "steps=0"),
+    ({"batch_size": 0}, "batch_size=0"),
+    ({"init_prompts": 0}, "init_prompts=0"),
+    ({"spread": -1.0}, "spread=-1.0"),
+    ({"noise": -0.1}, "noise=-0.1"),
+    ({"temperature": 0.0}, "temperature=0.0"),
+    ({"final_temperature": 0.0}, "final_temperature=0.0"),
+    ({"start_density": 0.0}, "start_density=0.0"),
+    ({"start_density": 1.1}, "start_density=1.1"),
+    ({"reach": 1.1}, "reach=1.1"),
+    ({"reach": -0.1}, "reach=-0.1"),
+    ({"lr": -1.0}, "lr=-1.0"),
+    ({"lr": math.nan}, "lr=nan"),
+    ({"lr": math.inf}, "lr=inf"),
+    ({"warmup": -1}, "warmup=-1"),
+    ({"lr_floor": 2.0}, "lr_floor=2.0"),
+    ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+    ({"clip": 0.0}, "clip=0.0"),
+    ({"clip": -1.0}, "clip=-1.0"),
+    ({"nodes": True}, "nodes=True is for control='lagrangian'"),
+    ({"rounding": "threshold"}, "rounding='threshold' is for control='lagrangian'"),
+    (LAGRANGIAN | {"target_sparsity": math.nan}, "target_sparsity=nan"),
+    (LAGRANGIAN | {"target_sparsity": -0.5}, "target_sparsity=-0.5"),
+    (LAGRANGIAN | {"target_sparsity": 1.1, "schedule": "logarithmic"}, "below 1, not 1.1"),
+    (LAGRANGIAN | {"sparsity_warmup": -1}, "sparsity_warmup=-1"),
+    (LAGRANGIAN | {"lr_multiplier": -0.1}, "lr_multiplier=-0.1"),
+    (LAGRANGIAN | {"init": "open", "init_log_alpha": math.nan}, "init_log_alpha=nan"),
+    ({"control": "none"}, "control='none'"),
+    ({"init": "random"}, "init='random'"),
+    ({"schedule": "cosine"}, "schedule='cosine'"),
+    ({"rounding": "up"}, "rounding='up'"),
+    ({"precision": "float16"}, "precision='float16'"),
+    ({"cache_gb": -1.0}, "cache_gb=-1.0"),
+    ({"checkpoint_every": 0}, "checkpoint_every=0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), REFUSED, ids=[says for _, says in REFUSED])
+def test_values_that_cannot_be_meant_are_refused_before_any_work(changes, says, tmp_path):
+    with unchecked(), pytest.raises(ConfigError, match=says):
+        discover(tiny.model("gpt2"), TASK, EdgePruning(**changes), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_field_is_refused_something():
+    """But for those of which any value can be meant."""
+    given = {name for changes, _ in REFUSED for name in changes}
+    assert set(asdict(EdgePruning())) - given == set()
+
+
+def test_a_method_that_there_is_not():
+    @dataclass(frozen=True)
+    class Guess:
+        name = "guess"
+
+        def check(self, graph: object) -> None: ...
+
+    with unchecked(), pytest.raises(ConfigError, match="takes one of EdgePruning, EAP, EAPIG"):
+        discover(tiny.model("gpt2"), TASK, Guess())
