@@ -62,6 +62,8 @@ def discover(
     task.examples("train")
     if ablation not in ("interchange", "mean", "zero"):
         raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
+    if seed < 0:
+        raise ConfigError(f"seed={seed}: it must be 0 or more")
     config = describe(model, task, method, ablation, seed)
     folder = None if out is None else RunFolder.open(out, config, overwrite)
     try:
@@ -143,7 +145,7 @@ def _refuse_dead(circuit: Circuit, method: Method) -> None:
     )
     if isinstance(method, EdgePruning):
         raise ConfigError(f"{text}, or for more steps (now {method.steps})")
-    warnings.warn(text, stacklevel=3)
+    warnings.warn(text, stacklevel=4)  # whoever called discover
 
 
 def _finished(folder: RunFolder) -> Found:
