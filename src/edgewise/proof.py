@@ -3,14 +3,14 @@
 A small random batch, padded and with unequal prompts, goes through the model and through the masked
 forward pass with every edge kept. In float32 the logits must agree within 1e-4 of the largest.
 
-In 16 bits they can't. Two exact ways of writing one sum differ by a rounding (2^-8 of a value in
-bfloat16) at every step; thirty blocks amplify that on random prompts to a quarter of the largest
-logit, and a router that chooses another expert to anything. A bound as wide as that would let
-misread models pass. So there the blocks are proven one by one, in float32: a float32 copy of one
-block at a time is given the stream that the model itself had there, and what it returns must agree
-with what its readers and writers add up to, within the same 1e-4 of what it adds. Nothing
-accumulates. Before the first block and after the last the model's own code runs on the model's own
-values, which must agree within a few roundings.
+In 16 bits they can't, nor in float32 if a model is deep enough. Two exact ways of writing one sum
+differ by a rounding (2^-8 of a value in bfloat16) at every step; thirty blocks amplify that on
+random prompts to a quarter of the largest logit, and a router that chooses another expert to
+anything. A bound as wide as that would let misread models pass. So there the blocks are proven one
+by one, in float32: a float32 copy of one block at a time is given the stream that the model itself
+had there, and what it returns must agree with what its readers and writers add up to, within the
+same 1e-4 of what it adds. Nothing accumulates. Before the first block and after the last the
+model's own code runs on the model's own values, which must agree within a few roundings.
 """
 
 import copy
@@ -26,13 +26,14 @@ from torch import Tensor, nn
 from edgewise.ablation import heads_write
 from edgewise.errors import ModelError
 from edgewise.models.block import Block
-from edgewise.models.model import Model, listener, read_block
+from edgewise.models.model import Model, listener, read_block, without_mlp
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.read import read
+from edgewise.ops.read import accumulator, read
 from edgewise.stream import run
 
 ALLOWED = 1e-4
+ROUNDINGS = 8
 SIXTEEN_BITS = (torch.bfloat16, torch.float16)
 
 
@@ -41,9 +42,9 @@ class Proof:
     """What was found with every edge kept, on one small batch.
 
     logits   largest difference of a logit from the model's own, over the largest logit
-    blocks   of a 16-bit model: largest difference of what a block adds in float32 from what the
-             model's own block adds, over the largest value that it adds
-    ends     of a 16-bit model: the like before the first block and after the last, in roundings
+    blocks   where that can't decide: largest difference of what a block adds, in float32, from what
+             the model's own block adds, over the largest value that it adds
+    ends     then: the like before the first block and after the last, in roundings
     """
 
     logits: float
@@ -55,7 +56,7 @@ class Proof:
         """Whether the model is read rightly."""
         if self.blocks is None:
             return self.logits <= ALLOWED
-        return self.blocks <= ALLOWED and self.ends <= 8
+        return self.blocks <= ALLOWED and self.ends <= ROUNDINGS
 
     def __str__(self) -> str:
         text = (
@@ -66,7 +67,7 @@ class Proof:
         return (
             f"a block with every edge kept, in float32, differs from its own by {self.blocks:.2g} "
             f"of what it adds (allowed {ALLOWED:.0e}), what is around the blocks by "
-            f"{self.ends:.2g} roundings (allowed 8); {text}"
+            f"{self.ends:.2g} roundings (allowed {ROUNDINGS}); {text}"
         )
 
 
@@ -75,7 +76,7 @@ def prove(model: Model, seed: int = 0) -> Proof:
     with torch.no_grad(), _full_products():
         ids, other, mask = _prompts(model, seed)
         proof = Proof(_logits_error(model, ids, other, mask))
-        if model.dtype in SIXTEEN_BITS:
+        if model.dtype in SIXTEEN_BITS or not proof.holds:
             proof = Proof(proof.logits, *_piece_by_piece(model, ids, mask))
     if not proof.holds:
         raise ModelError(
@@ -133,7 +134,7 @@ def _piece_by_piece(
         _largest((ours - own).float() / own.abs().max() / torch.finfo(own.dtype).eps)
         for ours, own in pairs
     ]
-    return max(blocks), max(ends)
+    return _largest(torch.tensor(blocks)), _largest(torch.tensor(ends))
 
 
 def _watched(
@@ -167,7 +168,7 @@ def _block_error(model: Model, module: nn.Module, args: Any, kwargs: Any, tokens
 
     A hundredth of a value in the stream counts beside that: to add to it rounds it.
     """
-    whole = copy.deepcopy(module).float()
+    whole = copy.deepcopy(module).to(accumulator(model.dtype))
     stream = args[0] if args else kwargs["hidden_states"]
     own = whole(*args, **kwargs)
     own = tokens.pack(own[0] if isinstance(own, tuple) else own)
@@ -218,7 +219,7 @@ def prove_layout(model: Model) -> None:
         outer = model.outer(ids)
         for layer, (block, call) in enumerate(zip(model.blocks, outer.calls, strict=True)):
             if model.dtype in SIXTEEN_BITS:
-                whole = copy.deepcopy(block.module).float()
+                whole = copy.deepcopy(without_mlp(block.module, model.family)).float()
                 block = read_block(whole, model.family, model.config, model.graph)
                 call = call.mapped(_wide)
             found = [_moved(block, call, outer.tokens, seed) for seed in range(3)]
@@ -259,9 +260,9 @@ def _moved(
 
 
 def _wide(value: Any) -> Any:
-    """All floating-point tensors in `value` in float32."""
+    """All 16-bit tensors in `value` in float32."""
     if isinstance(value, Tensor):
-        return value.float() if value.is_floating_point() else value
+        return value.float() if value.dtype in SIXTEEN_BITS else value
     if isinstance(value, dict):
         return {key: _wide(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):

@@ -13,6 +13,7 @@ import oracle
 import proofs
 import tiny
 import zoo
+from edgewise import proof
 from edgewise.adapt import adapt, layouts
 from edgewise.errors import ModelError
 from edgewise.models.family import family_named, family_of, known_families
@@ -111,9 +112,9 @@ def test_bfloat16_within_its_rounding(name: str) -> None:
     error, own, cosine = proofs.sixteen_bits(half, whole, tiny.prompts("right"))
     assert error < max(0.03, 4 * own)
     assert cosine > 0.97
-    proof = prove(half)
-    assert proof.blocks < 1e-5
-    assert proof.ends < 1
+    found = prove(half)
+    assert found.blocks < 1e-5
+    assert found.ends < 1
 
 
 @each_model
@@ -279,6 +280,25 @@ def test_a_proof_tells_what_it_found() -> None:
     assert not Proof(0.1, float("nan"), 0.0).holds
     assert Proof(0.5, 1e-6, 0.0).holds
     assert not Proof(0.5, 1e-6, 9.0).holds
+
+
+def test_a_float32_model_too_deep_for_its_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its blocks decide."""
+    model = zoo.model("llama gqa")
+    monkeypatch.setattr(proof, "_logits_error", lambda *_: 0.5)
+    found = prove(model)
+    assert found.logits == 0.5
+    assert max(found.blocks, found.ends) < 2
+    wrong = build(model.hf, None, "wrong", replace(model.family, norm_offset=0.01), "joint")
+    with pytest.raises(ModelError, match="a block with every edge kept"):
+        prove(wrong)
+
+
+def test_a_16_bit_model_that_gives_nan() -> None:
+    hf = zoo.hugging_face("llama gqa").bfloat16()
+    hf.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
+    with pytest.raises(ModelError, match="differs from its own by nan"):
+        adapt(hf)
 
 
 def test_proofs_leave_the_model_as_it_was() -> None:

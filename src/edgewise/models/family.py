@@ -124,6 +124,12 @@ def family_named(model_type: str) -> Family:
     return importlib.import_module(name).FAMILY
 
 
+def described(model_type: str) -> str:
+    """A line on what is special about a family: its file's docstring."""
+    text = importlib.import_module(f"{families.__name__}.{model_type}").__doc__ or ""
+    return text.partition("\n")[0]
+
+
 def family_of(config: Any) -> Family:
     """The family of a config; ModelError for an unknown type or an unhandled setting."""
     family = family_named(config.model_type)

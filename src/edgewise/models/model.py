@@ -134,11 +134,14 @@ class Model:
 
 def listener(block: nn.Module, family: Family, calls: list[Call]) -> nn.Module:
     """A shadow of a block that writes nothing and appends its attention's `Call` to `calls`."""
-    twin = exchange_at(
-        block, family.attention, recorder(block.get_submodule(family.attention), calls)
-    )
+    listen = recorder(block.get_submodule(family.attention), calls)
+    return exchange_at(without_mlp(block, family), family.attention, listen)
+
+
+def without_mlp(block: nn.Module, family: Family) -> nn.Module:
+    """A shadow of a block whose MLP writes nothing."""
     first, *rest = family.mlp_path
-    twin = exchange_at(twin, first, Nothing(family.mlp_outputs))
+    twin = exchange_at(block, first, Nothing(family.mlp_outputs))
     for path in rest:
         twin = exchange_at(twin, path, Nothing())
     return twin
