@@ -35,12 +35,11 @@ def shift(
 
     Noise is another summand of log_alpha: give their sum.
     """
-    half = torch.full_like(log_alpha, 0.5)
     reach = REACH * max(1.0, temperature / COOL)
     low, high = float(log_alpha.min()) - reach, float(log_alpha.max()) + reach
     for _ in range(50):
         middle = (low + high) / 2
-        z = gates.sample(log_alpha - middle, half, temperature, 0.0)
+        z = gates.gate(log_alpha - middle, temperature)
         if float(z.sum(dtype=torch.float64)) > budget:
             low = middle
         else:

@@ -189,8 +189,7 @@ class _Training:
         noisy = self.log_alpha.detach() + amount * noise
         logits = noisy - budget.shift(noisy, density * edges, temperature)
         logits.requires_grad_()
-        half = torch.full_like(logits, 0.5)
-        return density, gates.sample(logits, half, temperature, 0.0), logits
+        return density, gates.gate(logits, temperature), logits
 
     def _temperature(self, step: int) -> float:
         method = self.method

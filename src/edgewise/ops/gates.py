@@ -38,7 +38,12 @@ def sample(
     noise: float = 1.0,
 ) -> Float[Tensor, "*E"]:
     """Gates for uniform noise `u` in (0, 1); the gradient is zero where a gate is clipped."""
-    s = torch.sigmoid((noise * logistic(u) + log_alpha) / temperature)
+    return gate(noise * logistic(u) + log_alpha, temperature)
+
+
+def gate(logits: Float[Tensor, "*E"], temperature: float | int = BETA) -> Float[Tensor, "*E"]:
+    """z of the log-odds, noise included, that its sigmoid is taken of."""
+    s = torch.sigmoid(logits / temperature)
     return (s * (RIGHT - LEFT) + LEFT).clamp(0.0, 1.0)
 
 
