@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "how faithful a run's circuit is, on its own task or another",
     "compare": "runs side by side: sizes, faithfulness, overlap",
     "view": "a circuit, or the difference of two, as an offline web page",
+    "plot": "figures for papers: faithfulness against density, or a circuit",
     "export": "a circuit in the file format of another program",
     "models": "what can be loaded; whether a given model can",
     "tasks": "what there is to explain; a task's prompts token by token",
