@@ -116,7 +116,7 @@ class Finished:
         tokenizer = tokenizer_of(model)
         if "jsonl" in asked:
             task = Task.from_jsonl(asked["jsonl"], tokenizer, asked["task"], asked["bos"])
-        elif asked["task"] in tasks.names():
+        elif asked["task"] in tasks.names() and "rows" not in asked:
             sizes = {split: asked[split] for split in SIZES}
             task = tasks.make(
                 asked["task"], tokenizer, seed=asked["seed"], bos=asked["bos"], **sizes

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgewise.errors import ConfigError, DataError
-from edgewise.tasks import jsonl
+from edgewise.files import sha256_file
+from edgewise.tasks import rows
 from edgewise.tasks.encoder import Encoder
 from edgewise.tasks.example import Batch, Example, collate
 
@@ -72,13 +73,13 @@ class Task:
         optionally `split` ("train", "validation" or "test", for every row or for none) and
         `distractor` (the wrong answer it competes with). Other fields are ignored.
         Without `split` every row is in all three splits, with a warning, as in the paper.
+        Rows are read one at a time and held as integers.
         Raises DataError with the line number.
         """
         path = Path(path)
         encoder = Encoder.of(tokenizer, bos)
-        content, rows = jsonl.read(path)
-        splits = jsonl.encode(encoder, rows, where=f"{path}, line")
-        origin = {"jsonl": str(path), "sha256": hashlib.sha256(content).hexdigest()}
+        splits = rows.encode(encoder, rows.of_file(path))
+        origin = {"jsonl": str(path), "sha256": sha256_file(path)}
         return cls.encoded(name or path.stem, splits, encoder, origin)
 
     @classmethod
@@ -91,12 +92,21 @@ class Task:
     ) -> Task:
         """As `from_jsonl`, from rows in memory: mappings, or tuples (clean, corrupted)."""
         encoder = Encoder.of(tokenizer, bos)
-        rows = {
-            number: row if isinstance(row, Mapping) else {"clean": row[0], "corrupted": row[1]}
-            for number, row in enumerate(pairs, start=1)
-        }
-        splits = jsonl.encode(encoder, rows, where="row")
-        return cls.encoded(name, splits, encoder, {"pairs": len(rows)})
+        splits = rows.encode(encoder, rows.of_memory(pairs))
+        return cls.encoded(name, splits, encoder, {"rows": _sizes(splits)})
+
+    @classmethod
+    def from_dataset(
+        cls, dataset: Any, tokenizer: Any, name: str = "dataset", bos: bool | None = None
+    ) -> Task:
+        """As `from_jsonl`, from a Hugging Face dataset whose columns are a JSONL row's fields.
+
+        dataset    a `Dataset`, streamed or not, or a `DatasetDict` of "train", "validation" and
+                   "test"; any iterable of mappings, or mapping of such splits, will do
+        """
+        encoder = Encoder.of(tokenizer, bos)
+        splits = rows.encode(encoder, rows.of_dataset(dataset))
+        return cls.encoded(name, splits, encoder, {"rows": _sizes(splits)})
 
     @classmethod
     def encoded(
@@ -114,5 +124,9 @@ class Task:
             "bos": encoder.bos,
             "tokenizer": encoder.fingerprint(),
         }
-        ordered = {split: splits[split] for split in jsonl.SPLITS if split in splits}
+        ordered = {split: splits[split] for split in rows.SPLITS if split in splits}
         return cls(name, ordered, encoder.pad_id, token_set, description)
+
+
+def _sizes(splits: Mapping[str, Sequence[Example]]) -> dict[str, int]:
+    return {split: len(examples) for split, examples in splits.items()}

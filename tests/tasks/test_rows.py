@@ -1,4 +1,4 @@
-"""Files of <predict> rows: what becomes of good ones, and what is said of bad ones."""
+"""Rows with <predict> spans: what becomes of good ones, and what is said of bad ones."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 
 from edgewise.errors import DataError
 from edgewise.tasks import Example, Task
+from unchecked import unchecked
 
 TEXT = "The capital of France is Paris Spain Madrid New Zealand Lyon city"
 # word-level ids: 0-2 special, then in order of first appearance
@@ -54,14 +55,13 @@ def test_several_answer_tokens_are_predicted_each_from_the_one_before(tokenizer)
     corrupted = "Spain is<predict> Paris The Lyon</predict>"
     with pytest.warns(UserWarning, match="no row has"):
         task = Task.from_pairs([(clean, corrupted)], tokenizer)
-    assert task.splits["test"] == (
-        Example(
-            clean=(FRANCE, IS, NEW, ZEALAND),
-            corrupted=(SPAIN, IS, PARIS, THE),
-            positions=(1, 2, 3),
-            answers=(NEW, ZEALAND, CITY),
-        ),
+    expected = Example(
+        clean=(FRANCE, IS, NEW, ZEALAND),
+        corrupted=(SPAIN, IS, PARIS, THE),
+        positions=(1, 2, 3),
+        answers=(NEW, ZEALAND, CITY),
     )
+    assert list(task.splits["test"]) == [expected]
 
 
 def test_a_bos_token_is_one_more_position(tokenizers):
@@ -148,7 +148,9 @@ def test_a_bad_row_is_named_by_its_line(write, tokenizer, row, said):
 
 def test_a_row_without_the_split_that_others_have_is_refused(write, tokenizer):
     message = refused(write(ROW | {"split": "train"}, ROW), tokenizer)
-    assert 'line 2: "split" is None; as row 1 has one' in message
+    assert 'line 2: "split" is missing; the rows before have one of train' in message
+    message = refused(write(ROW, ROW | {"split": "train"}), tokenizer)
+    assert "line 2: \"split\" is 'train', and the rows before have none" in message
 
 
 def test_json_over_several_lines_is_explained(write, tokenizer):
@@ -160,6 +162,13 @@ def test_json_over_several_lines_is_explained(write, tokenizer):
 def test_a_bad_pair_is_named_by_its_number(tokenizer):
     with pytest.raises(DataError, match=r'^row 2: "clean" must hold one'):
         Task.from_pairs([ROW, ("The", "capital")], tokenizer)
+
+
+@pytest.mark.parametrize("row", [("The", "capital", "of"), "ab", None, [ROW]])
+def test_what_is_no_row_is_refused(tokenizer, row):
+    said = r"^row 1: .* a row is a mapping or a pair"
+    with unchecked(), pytest.raises(DataError, match=said):
+        Task.from_pairs([row], tokenizer)
 
 
 def test_an_empty_file_is_refused(write, tokenizer):

@@ -1,0 +1,143 @@
+"""Rows with <predict>...</predict> spans become examples one at a time, whatever holds them."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import DataError
+from edgewise.tasks.align import align
+from edgewise.tasks.encoder import Encoder, Marked
+from edgewise.tasks.example import Example
+from edgewise.tasks.packed import Packed
+
+SPLITS = ("train", "validation", "test")
+SPAN = re.compile(r"<predict>(.*?)</predict>", re.DOTALL)
+SHAPE = (
+    '{"clean": "The capital of France is<predict> Paris</predict>", '
+    '"corrupted": "The capital of Spain is<predict> Madrid</predict>"}'
+)
+
+Row = tuple[str, Mapping[str, Any]]  # what to call it in a message, and its fields
+
+
+def of_file(path: Path) -> Iterator[Row]:
+    """The rows of a JSONL file, "f.jsonl, line 3"; blank lines are skipped."""
+    try:
+        with path.open("rb") as file:
+            for number, content in enumerate(file, start=1):
+                line = content.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+                if line:
+                    yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+    except OSError as error:
+        raise DataError(f"can't read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+def _parsed(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where}: {line[:80]!r} is not JSON ({error.msg}). "
+            f"Write one JSON object a line, none spread over several lines: {SHAPE}"
+        ) from error
+    if not isinstance(row, dict):
+        raise DataError(
+            f"{where}: this is a JSON {type(row).__name__}. "
+            f"Write one JSON object a line, not a list of them: {SHAPE}"
+        )
+    return row
+
+
+def of_memory(rows: Iterable[Any], what: str = "row") -> Iterator[Row]:
+    """Mappings, or tuples (clean, corrupted), as rows called "row 1", "row 2"."""
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, tuple) and len(row) == 2:
+            row = dict(zip(("clean", "corrupted"), row, strict=True))
+        if not isinstance(row, Mapping):
+            raise DataError(
+                f"{what} {number}: {repr(row)[:80]} is a {type(row).__name__}; a row is a mapping "
+                f"or a pair (clean, corrupted), such as {SHAPE}"
+            )
+        yield f"{what} {number}", row
+
+
+def of_dataset(dataset: Any) -> Iterator[Row]:
+    """Rows of a table, or of a mapping from splits to tables: "row 1", or "train, row 1"."""
+    if not isinstance(dataset, Mapping):
+        yield from of_memory(dataset)
+        return
+    if odd := [str(split) for split in dataset if split not in SPLITS]:
+        raise DataError(
+            f"the dataset has a split {', '.join(odd)}; there can be {', '.join(SPLITS)}: rename "
+            'or leave out the others, such as {"validation": dataset["dev"]}'
+        )
+    for split, table in dataset.items():
+        for where, row in of_memory(table, f"{split}, row"):
+            yield where, {**row, "split": split}
+
+
+def encode(encoder: Encoder, rows: Iterable[Row]) -> dict[str, Packed]:
+    """Examples by split; DataError, beginning with its name, for the first row that is no use."""
+    splits: dict[str | None, Packed] = {}
+    for where, row in rows:
+        try:
+            split = _split(row, splits)
+            splits.setdefault(split, Packed()).append(_example(encoder, row))
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+    if not splits:
+        raise DataError(f"no rows; write at least one: {SHAPE}")
+    if None in splits:
+        warnings.warn(
+            f'no row has a "split": all {len(splits[None])} are used for training, validation and '
+            "test, so scores say nothing about unseen prompts",
+            stacklevel=3,
+        )
+        return dict.fromkeys(SPLITS, splits[None])
+    return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _split(row: Mapping[str, Any], before: Mapping[str | None, Packed]) -> str | None:
+    """The row's split, None without one; what came `before` says whether rows have any."""
+    split = row.get("split")
+    if split is None and None not in before and before:
+        raise DataError(f'"split" is missing; the rows before have one of {", ".join(SPLITS)}')
+    if split is not None and None in before:
+        raise DataError(f'"split" is {split!r}, and the rows before have none: all or none need it')
+    if split is not None and split not in SPLITS:
+        raise DataError(f'"split" is {split!r}; it must be one of {", ".join(SPLITS)}')
+    return split
+
+
+def _example(encoder: Encoder, row: Mapping[str, Any]) -> Example:
+    clean, corrupted = (_marked(row, key) for key in ("clean", "corrupted"))
+    distractor = row.get("distractor")
+    if distractor is None:
+        return align(encoder, clean, corrupted)
+    if not isinstance(distractor, str) or not distractor.strip():
+        raise DataError(f'"distractor" is {distractor!r}; it must be text, such as " Lyon"')
+    ids, first, _ = encoder.locate(Marked.of(clean.prompt, distractor))
+    return align(encoder, clean, corrupted, distractor=ids[first])
+
+
+def _marked(row: Mapping[str, Any], key: str) -> Marked:
+    text = row.get(key)
+    if not isinstance(text, str):
+        got = f"is {text!r}" if key in row else f"is missing (there are: {', '.join(row)})"
+        raise DataError(f'"{key}" {got}; a row looks like {SHAPE}')
+    spans = list(SPAN.finditer(text))
+    if len(spans) != 1 or not spans[0][1].strip():
+        raise DataError(
+            f'"{key}" must hold one <predict>answer</predict> with some text in it, '
+            f"it has {len(spans)}: {text!r}"
+        )
+    start, stop = spans[0].span()
+    answer = spans[0][1]
+    return Marked(text[:start] + answer + text[stop:], start, start + len(answer))
