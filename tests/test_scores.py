@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,18 @@ def test_the_top_edges_by_value_and_by_magnitude():
     assert kept(ranking.top(3, by="magnitude")) == [1, 5, 6]
     assert kept(ranking.top(0)) == []
     assert kept(ranking.top(8)) == list(range(8))
+
+
+def test_scores_have_an_order_of_their_own(tmp_path):
+    effects = replace(scores(1, -9, 3, 0, 2, -5, 4, 0), order="magnitude")
+    assert kept(effects.top(3)) == [1, 5, 6]
+    assert kept(effects.top(3, by="value")) == [2, 4, 6]
+    assert kept(effects.at_density(3 / 8)) == [1, 5, 6]
+    assert effects.top(3).provenance["by"] == "magnitude"
+    effects.save(tmp_path)
+    assert EdgeScores.load(tmp_path).order == "magnitude"
+    with unchecked(), pytest.raises(ConfigError, match="'value' or 'magnitude', not by 'size'"):
+        EdgeScores(GRAPH, np.zeros(8, np.float32), order="size")
 
 
 def test_ties_go_to_the_lowest_index():
@@ -70,7 +83,7 @@ def test_impossible_selections_are_refused():
     for k in (-1, 9):
         with pytest.raises(ConfigError, match=f"{k} edges can't be kept: the graph has 8"):
             scores(*range(8)).top(k)
-    with unchecked(), pytest.raises(ConfigError, match="'value' or 'magnitude', not 'size'"):
+    with unchecked(), pytest.raises(ConfigError, match="'value' or 'magnitude', not by 'size'"):
         scores(*range(8)).top(1, by="size")
 
 

@@ -142,9 +142,7 @@ def _ranked(
     edges = np.flatnonzero(circuit.alive)
     if scores is None:
         return edges, np.full(edges.size, 0.4)
-    magnitude = circuit.provenance.get("by") == "magnitude"
-    values = np.abs(scores.values) if magnitude else scores.values
-    edges = edges[np.argsort(values[edges], kind="stable")]
+    edges = edges[np.argsort(scores.ranked()[edges], kind="stable")]
     return edges, (np.arange(edges.size) + 1) / max(edges.size, 1)
 
 

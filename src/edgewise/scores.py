@@ -31,15 +31,20 @@ class EdgeScores:
 
     values        (E,) float32, copied and read-only
     provenance    JSON values that say where the scores come from
+    order         how they rank unless told otherwise: by "value", or by "magnitude" where they are
+                  effects of either sign
 
-    Raises GraphError for a wrong length and NonFiniteError for NaN, which has no rank.
+    Raises GraphError for a wrong length, NonFiniteError for NaN, which has no rank, and ConfigError
+    for an order that there is not.
     """
 
     graph: Graph
     values: Float32[np.ndarray, " E"]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    order: Order = "value"
 
     def __post_init__(self) -> None:
+        _check(self.order)
         values = self.graph.edge_array(self.values, np.float32)
         if (unranked := np.isnan(values)).any():
             raise NonFiniteError(
@@ -51,25 +56,28 @@ class EdgeScores:
     def __repr__(self) -> str:
         return f"<EdgeScores of {self.graph.n_edges:,} edges>"
 
-    def top(self, k: int, by: Order = "value") -> Circuit:
-        """The `k` edges of the highest value, or magnitude; among equals the lowest index first.
+    def ranked(self, by: Order | None = None) -> Float32[np.ndarray, " E"]:
+        """What the edges are ranked by, the highest first: the values, or their magnitudes."""
+        _check(by or self.order)
+        return np.abs(self.values) if (by or self.order) == "magnitude" else self.values
 
-        Raises ConfigError unless 0 <= k <= E.
+    def top(self, k: int, by: Order | None = None) -> Circuit:
+        """The `k` highest edges in the scores' own order, or in that of `by`.
+
+        Among equals the lowest index comes first. Raises ConfigError unless 0 <= k <= E.
         """
-        if by not in get_args(Order):
-            raise ConfigError(f"by must be 'value' or 'magnitude', not {by!r}")
+        ranked = self.ranked(by)
         if not 0 <= k <= self.graph.n_edges:
             raise ConfigError(f"{k} edges can't be kept: the graph has {self.graph.n_edges}")
-        ranked = np.abs(self.values) if by == "magnitude" else self.values
         kept = np.zeros(ranked.size, bool)
         if k:
             last = np.partition(ranked, ranked.size - k)[ranked.size - k]
             kept = ranked > last
             ties = np.flatnonzero(ranked == last)
             kept[ties[: k - int(kept.sum())]] = True
-        return Circuit(self.graph, kept, {**self.provenance, "top": k, "by": by})
+        return Circuit(self.graph, kept, {**self.provenance, "top": k, "by": by or self.order})
 
-    def at_density(self, density: float | int, by: Order = "value") -> Circuit:
+    def at_density(self, density: float | int, by: Order | None = None) -> Circuit:
         """The top round(density E) edges, at least one; ConfigError unless 0 < density <= 1."""
         if not 0 < density <= 1:
             raise ConfigError(
@@ -83,6 +91,7 @@ class EdgeScores:
             "format": _FORMAT,
             "graph": json.dumps(self.graph.to_json()),
             "provenance": json.dumps(dict(self.provenance), allow_nan=False),
+            "order": self.order,
         }
         content = safetensors.numpy.save({"values": self.values}, metadata)
         return atomic_write(file_in(path, "scores.safetensors"), content)
@@ -100,10 +109,16 @@ class EdgeScores:
                         f"{file} holds no scores: its format is {found!r}, not {_FORMAT!r}"
                     )
                 graph = Graph.from_json(json.loads(metadata["graph"]))
-                return cls(graph, tensors.get_tensor("values"), json.loads(metadata["provenance"]))
+                provenance, order = json.loads(metadata["provenance"]), metadata.get("order")
+                return cls(graph, tensors.get_tensor("values"), provenance, order or "value")
         except FileNotFoundError as error:
             raise RunError(f"{file} does not exist: give a run folder or a scores file") from error
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise RunError(f"{file} holds no scores: {error}") from error
         except GraphError as error:
             raise GraphError(f"{file}: {error}") from error
+
+
+def _check(order: str) -> None:
+    if order not in get_args(Order):
+        raise ConfigError(f"scores rank by 'value' or 'magnitude', not by {order!r}")

@@ -134,11 +134,13 @@ def test_prompts_are_the_first_of_the_split():
     assert error(more, scores(model, TASK)) == 0
 
 
-def test_magnitude_is_the_absolute_value_and_ranks_by_it():
+def test_scores_keep_their_signs_and_rank_by_magnitude_or_value():
     model = tiny.model("gpt2")
     signed = scores(model)
     found = discover(model, TASK, EAP(density=None, edges=10))
-    np.testing.assert_array_equal(found.scores.values, np.abs(signed).astype(np.float32))
+    np.testing.assert_array_equal(found.scores.values, signed.astype(np.float32))
+    assert found.scores.order == "magnitude"
+    assert found.scores.top(10) == found.circuit
     assert set(np.flatnonzero(found.circuit.kept)) == set(np.argsort(-np.abs(signed))[:10])
     helping = discover(model, TASK, EAP(density=None, edges=10, order="value"))
     assert set(np.flatnonzero(helping.circuit.kept)) == set(np.argsort(-signed)[:10])

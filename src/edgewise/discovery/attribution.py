@@ -16,7 +16,7 @@ no distractor: KL(full || circuit) has no gradient at its minimum, the full mode
 
 import time
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -26,11 +26,9 @@ from edgewise.discovery.found import Result, Search, n_kept
 from edgewise.errors import ConfigError, NonFiniteError
 from edgewise.graph import Graph
 from edgewise.prepared import Prepared, prepare
-from edgewise.scores import EdgeScores
+from edgewise.scores import EdgeScores, Order
 from edgewise.stream import dense_mask, differences, masked_read
 from edgewise.tasks.example import Batch
-
-Order = Literal["value", "magnitude"]
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,8 @@ def eap_ig(method: EAPIG, search: Search) -> Result:
 
 
 def _ranked(method: EAP | EAPIG, search: Search, values: Float[Tensor, " E"]) -> Result:
-    kept = values.abs() if method.order == "magnitude" else values
     graph = search.model.graph
-    scores = EdgeScores(graph, kept.float().cpu().numpy())
+    scores = EdgeScores(graph, values.float().cpu().numpy(), order=method.order)
     return Result(scores, n_kept(graph, method.density, method.edges))
 
 

@@ -4,7 +4,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from os import PathLike
 from typing import Any
@@ -119,7 +119,7 @@ def _search(
         seconds = float(result.history[-1]["seconds"])
     dtype = str(working.dtype).removeprefix("torch.")
     provenance = {**config, "search_dtype": dtype, "seconds": seconds}
-    scores = EdgeScores(model.graph, result.scores.values, provenance)
+    scores = replace(result.scores, provenance=provenance)
     circuit = scores.top(result.kept)
     _refuse_dead(circuit, method)
     if folder is not None:

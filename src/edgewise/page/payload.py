@@ -112,7 +112,7 @@ def _edges(
     if scores is None:
         return 0, np.flatnonzero(wanted)
     n_ranked = min(total, MAX_RANKED, max(total // 10, 2 * n_kept, 2_000))
-    values = np.abs(scores.values) if by == "magnitude" else scores.values
+    values = scores.ranked(by)
     best = scores.top(n_ranked, by).kept
     first, rest = (
         edges[np.argsort(-values[edges], kind="stable")]
