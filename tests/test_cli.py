@@ -127,11 +127,17 @@ def test_what_a_person_sees(home, tmp_path, capsys):
     assert lines[4] == "         'c and d: e to '"
     assert lines[5].startswith("method   edge-pruning: edges=30, steps=12, ")
     assert lines[6] == f"out      {tmp_path / 'run'} (new)"
+    assert lines[7] == "the model answers 0 of 3 test prompts as the task expects (0%)"
+    assert "warning: that is less than 60%: a circuit does what the model does" in said.err
     assert "letters, test: 3 prompts, interchange ablation" in said.out
     assert lines[-1] == f"    edgewise view {tmp_path / 'run'}"
     assert "training 12/12  loss " in said.err
     assert "attribution 4/4" in said.err
     assert "evaluating 1/1" in said.err
+    assert cli.main(argv) == 0
+    said = capsys.readouterr()
+    assert "(finished)" in said.out
+    assert "the model answers" not in said.out
 
 
 def test_json_has_stdout_for_itself(home, tmp_path, capsys):

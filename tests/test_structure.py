@@ -24,7 +24,7 @@ LEVELS = (
     ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "prepared", "shard", "proof", "adapt", "loading"),
-    ("discovery", "evaluation"),
+    ("discovery", "evaluation", "solved"),
     ("eap_ig", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),
 )

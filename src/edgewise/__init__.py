@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgewise.page import view
     from edgewise.report import Report
     from edgewise.scores import EdgeScores
+    from edgewise.solved import solved
     from edgewise.stream import run
     from edgewise.tasks import Task
 
@@ -35,6 +36,7 @@ __all__ = [  # noqa: RUF022  in reading order
     "adapt",
     "tasks",
     "Task",
+    "solved",
     "discover",
     "EdgePruning",
     "EAP",
@@ -54,6 +56,7 @@ _WHERE = {
     "load": "loading",
     "adapt": "adapt",
     "Task": "tasks",
+    "solved": "solved",
     "discover": "discovery",
     "EdgePruning": "discovery",
     "EAP": "discovery",

@@ -23,6 +23,7 @@ from edgewise.report import Report
 from edgewise.tasks import Task
 
 DEFAULT = "edge-pruning"
+FINISHED = "finished"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Discover:
         task = session.make_task(command.task, model, self.sizes, command.seed)
         task.examples(OWN)
         output.say(self.plan(model, task))
+        if _state(command.out, command.overwrite) != FINISHED:
+            session.ask(model, task, OWN, output)
         with output.progress("searching") as progress:
             found = discover(
                 model,
@@ -216,6 +219,6 @@ def _state(out: Path, overwrite: bool) -> str:
     if overwrite or not (out / "config.json").exists():
         return "new"
     if (out / "circuit.json").exists():
-        return "finished"
+        return FINISHED
     steps = [int(file.stem) for file in (out / "checkpoint").glob("*.safetensors")]
     return f"goes on from step {max(steps)}" if steps else "begun"

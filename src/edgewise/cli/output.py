@@ -28,6 +28,11 @@ class Output:
         if not self.quiet:
             print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
 
+    def warn(self, text: str) -> None:
+        """What a person should know of before it is too late."""
+        if not self.quiet:
+            print(f"warning: {text}", file=sys.stderr, flush=True)
+
     def result(self, text: str, data: Mapping[str, Any]) -> None:
         """What the command was called for: `data` with --json, else `text`."""
         print(json.dumps(data, allow_nan=False) if self.json else text, flush=True)

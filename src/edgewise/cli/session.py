@@ -7,12 +7,14 @@ from typing import Any
 
 from edgewise import tasks
 from edgewise.circuit import Circuit
+from edgewise.cli.output import Output
 from edgewise.errors import ConfigError, DataError, RunError, TokenizerError
 from edgewise.loading import load
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model
 from edgewise.runs import read_config
 from edgewise.scores import EdgeScores
+from edgewise.solved import FEW, solved
 from edgewise.tasks import Task
 
 SIZES = ("train", "validation", "test")
@@ -70,6 +72,19 @@ def sample(task: Task, split: str, model: Model) -> str:
         f"{text(example.clean[:end])!r} -> {text(example.answers)!r}\n"
         f"{text(example.corrupted[:end])!r}"
     )
+
+
+def ask(model: Model, task: Task, split: str, output: Output) -> None:
+    """Say how many prompts the model answers itself, and warn if they are few; not if quiet."""
+    if output.quiet:
+        return
+    found = solved(model, task, split)
+    output.say(str(found))
+    if found.few:
+        output.warn(
+            f"that is less than {FEW:.0%}: a circuit does what the model does, so it will explain "
+            "something else than the task. Another model or form of the task may do better"
+        )
 
 
 @dataclass(frozen=True, eq=False)
