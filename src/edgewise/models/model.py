@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from edgewise.errors import ModelError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.block import Block, Norm
+from edgewise.models.blocks import Blocks
 from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Nothing, Sink, exchange_at, recorder
 from edgewise.models.tokens import Tokens
@@ -52,6 +53,7 @@ class Model:
     tokenizer   its tokenizer, or None
     name        what it was loaded from
     family      how it was read
+    blocks      each is usable until another is taken (`Blocks`)
     """
 
     hf: nn.Module
@@ -59,7 +61,7 @@ class Model:
     name: str
     family: Family
     graph: Graph
-    blocks: tuple[Block, ...]
+    blocks: Blocks
 
     @property
     def config(self) -> Any:
@@ -76,7 +78,7 @@ class Model:
     @property
     def width(self) -> int:
         """D."""
-        return self.blocks[0].sink.width
+        return self.config.hidden_size
 
     def outer(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"] | None = None
@@ -203,7 +205,7 @@ def build(
         raise ModelError(f"{name}, read as {family.model_type!r}: {error}") from error
     if len(blocks) != graph.n_layers:
         raise ModelError(f"{name}: its config counts {graph.n_layers} layers, it has {len(blocks)}")
-    return Model(hf, tokenizer, name, family, graph, blocks)
+    return Model(hf, tokenizer, name, family, graph, Blocks(blocks))
 
 
 def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> Block:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 def shadow(module: nn.Module, **exchange: nn.Module) -> nn.Module:
     """A shallow copy of `module` without its hooks, with the named direct submodules exchanged."""
-    twin = copy.copy(module)
+    twin = object.__new__(type(module))  # copy.copy would ask the class, which may make a new one
+    vars(twin).update(vars(module))
     twin._modules = dict(module._modules)
     for name in list(vars(twin)):
         if "_hooks" in name:  # also _forward_hooks_with_kwargs and its like
