@@ -35,19 +35,37 @@ class Cut:
     before: int
     slots: Int[Tensor, " w"] | None
 
-    def take(self, delta: Float[Tensor, "W N D"]) -> Float[Tensor, "w N D"]:
-        """These writers' differences."""
-        return delta[: self.before] if self.slots is None else delta.index_select(0, self.slots)
-
-    def room(self, ddelta: Float[Tensor, "W N D"]) -> Float[Tensor, "w N D"]:
-        """Where to add their gradients: the buffer itself, or zeros that `give` adds to it."""
+    def take(
+        self, delta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "w n D"]:
+        """These writers' differences, at all tokens or `at` some."""
         if self.slots is None:
-            return ddelta[: self.before]
-        return ddelta.new_zeros(len(self.slots), *ddelta.shape[1:])
+            some = delta[: self.before]
+            return some if at is None else some[:, at]
+        return delta.index_select(0, self.slots) if at is None else delta[self.slots[:, None], at]
 
-    def give(self, room: Float[Tensor, "w N D"], ddelta: Float[Tensor, "W N D"]) -> None:
-        if self.slots is not None:
+    def room(
+        self, ddelta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | None = None
+    ) -> tuple[Float[Tensor, "w n D"], bool]:
+        """Where to add their gradients: the buffer itself, or (True) new memory to fill."""
+        if self.slots is None and at is None:
+            return ddelta[: self.before], False
+        tokens = ddelta.shape[1] if at is None else len(at)
+        return ddelta.new_empty(len(self.columns), tokens, ddelta.shape[2]), True
+
+    def give(
+        self,
+        room: Float[Tensor, "w n D"],
+        ddelta: Float[Tensor, "W N D"],
+        at: Int[Tensor, " n"] | None = None,
+    ) -> None:
+        """Add to the buffer what `room` holds, where that isn't the buffer itself."""
+        if self.slots is None and at is not None:
+            ddelta[: self.before].index_add_(1, at, room)
+        elif self.slots is not None and at is None:
             ddelta.index_add_(0, self.slots, room)
+        elif self.slots is not None:
+            ddelta.index_put_((self.slots[:, None], at), room, accumulate=True)
 
     def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
         """Put a gradient of `mask` where it belongs in the whole mask's."""
@@ -55,29 +73,36 @@ class Cut:
 
 
 class Cuts:
-    """Cuts a mask by a plan, in the model's dtype."""
+    """Cuts a mask by a plan, in the model's dtype; each cut is made once, for both passes."""
 
     def __init__(self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype):
         self.plan, self.graph, self.mask = work, work.graph, mask.to(dtype)
         self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
+        self.made: dict[int, Cut] = {}
 
     def attention(self, layer: int) -> Cut:
         """The live queries, keys and values of a block."""
         start = self.graph.attention_readers(layer).start
         rows = self.plan.layers[layer].readers + start
-        return self._cut(rows, self.graph.writers_before_attention(layer))
+        return self._cut(start, rows, self.graph.writers_before_attention(layer))
 
     def mlp(self, layer: int) -> Cut:
         """A block's MLP."""
-        return self._cut(
-            np.array([self.graph.mlp_reader(layer)]), self.graph.writers_before_mlp(layer)
-        )
+        row = self.graph.mlp_reader(layer)
+        return self._cut(row, np.array([row]), self.graph.writers_before_mlp(layer))
 
     def logits(self) -> Cut:
         """The logits reader."""
-        return self._cut(np.array([self.graph.logits_reader]), self.graph.n_writers)
+        row = self.graph.logits_reader
+        return self._cut(row, np.array([row]), self.graph.n_writers)
 
-    def _cut(self, readers: np.ndarray, writers: int) -> Cut:
+    def _cut(self, first: int, readers: np.ndarray, writers: int) -> Cut:
+        """The cut of `readers`, of the group that begins at row `first`; made if it isn't yet."""
+        if first not in self.made:
+            self.made[first] = self._make(readers, writers)
+        return self.made[first]
+
+    def _make(self, readers: np.ndarray, writers: int) -> Cut:
         rows = torch.from_numpy(readers).to(self.mask.device)[:, None]
         before = self.plan.before(writers)
         columns = self.columns[:before]

@@ -188,13 +188,9 @@ def _every_edge(
     ablated: Float[Tensor, "N D"],
 ) -> Float[Tensor, "N D"]:
     """The stream after a block whose readers read all of x - x~, as one writer's, over x~."""
-    ones = x.new_ones(block.n_heads + 2 * block.n_kv_heads, 1)
-    centred = block.attention_norm is not None and block.attention_norm.centred
-    o = block.attend(
-        block.project(*read(ablated, (x - ablated)[None], ones, block.folded(), centred)),
-        call,
-        tokens,
-    )
+    ones = x.new_ones(block.n_readers, 1)
+    p, square, _ = read(ablated, (x - ablated)[None], ones, block.folded(), block.centred)
+    o = block.attend(block.project(p, square), call, tokens)
     r = block.post_scale(o)
     write = heads_write(block, o, 1.0) if r is None else heads_write(block, o * r[:, None, None], r)
     return x + write + block.mlp_write(x if block.parallel else x + write)

@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, plain
 from edgewise.circuit import Circuit
-from edgewise.cuts import Cuts
+from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.models.block import Block
@@ -95,6 +95,11 @@ class _Job:
     index: Int[Tensor, " A"] | None = None
     contrast: Float[Tensor, "W N D"] | None = None
 
+    def mlp_tokens(self, layer: int) -> Int[Tensor, " n"] | None:
+        """Where an MLP is needed (None: everywhere); the last is read by the logits alone."""
+        last = layer == self.model.graph.n_layers - 1
+        return self.index.unique() if last and self.index is not None else None
+
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
@@ -103,9 +108,9 @@ class _Tape:
     base: Float[Tensor, "N D"]
     qkv: Float[Tensor, "R N C"] | None
     p: Float[Tensor, "r N C"] | None
-    mean: Float[Tensor, "r N"] | None
     square: Float[Tensor, "r N"] | None
-    x_mlp: Float[Tensor, "N D"] | None
+    mean: Float[Tensor, "r N"] | None
+    x_mlp: Float[Tensor, "n D"] | None
 
 
 class _Masked(torch.autograd.Function):
@@ -114,7 +119,8 @@ class _Masked(torch.autograd.Function):
         ctx.job = job
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
-        x, ctx.delta = _forward(job, ctx.mask, ctx.tapes)
+        ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype)
+        x, ctx.delta = _forward(job, ctx.cuts, ctx.tapes)
         return x
 
     @staticmethod
@@ -125,16 +131,16 @@ class _Masked(torch.autograd.Function):
                 "this masked run went backward already, which frees what it kept: run it forward "
                 "again, or add up what depends on it and go backward once"
             )
-        dmask = _backward(ctx.job, ctx.mask, ctx.tapes, ctx.delta, dx)
-        ctx.tapes = ctx.delta = None
+        dmask = ctx.mask.new_zeros(ctx.mask.shape, dtype=accumulator(dx.dtype))
+        _backward(ctx.job, ctx.cuts, ctx.tapes, ctx.delta, dx, dmask)
+        ctx.tapes = ctx.delta = ctx.cuts = None
         return dmask.to(ctx.mask.dtype), None
 
 
 def _forward(
-    job: _Job, mask: Tensor, tapes: list[_Tape] | None
-) -> tuple[Float[Tensor, "A D"], Float[Tensor, "N W D"]]:
+    job: _Job, cuts: Cuts, tapes: list[_Tape] | None
+) -> tuple[Float[Tensor, "A D"], Float[Tensor, "W N D"]]:
     model, work = job.model, job.plan
-    cuts = Cuts(work, mask, model.dtype)
     first = job.outer.embeddings[0]
     delta = first.new_empty(work.n_live, *first.shape)
     for writer, (clean, other) in enumerate(
@@ -144,14 +150,13 @@ def _forward(
             delta[work.before(writer)] = clean - other
     layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
-        p = mean = square = x_mlp = None
+        p = square = mean = x_mlp = None
         cut = cuts.attention(number)
         if len(todo.heads):
             seen = cut.take(delta)
             weight = block.folded(_rows(todo.readers, block))
-            centred = block.attention_norm is not None and block.attention_norm.centred
-            p, mean, square = read(state.base_attention, seen, cut.mask, weight, centred)
-            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, mean, square)
+            p, square, mean = read(state.base_attention, seen, cut.mask, weight, block.centred)
+            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square)
             writes = delta[cut.before : cut.before + len(todo.heads)]
             other = _live_heads(state.heads.transpose(0, 1), block, todo)
             torch.bmm(o - other, _out_weight(block, todo), out=writes)
@@ -161,56 +166,57 @@ def _forward(
             elif block.out_bias is not None and scale:
                 writes += scale * block.out_bias
         if todo.mlp:
-            cut = cuts.mlp(number)
-            x_mlp = mix(state.base_mlp, cut.take(delta), cut.mask)[0]
-            slot = work.before(model.graph.mlp_writer(number))
-            torch.sub(block.mlp_write(x_mlp), state.mlp, out=delta[slot])
+            cut, at = cuts.mlp(number), job.mlp_tokens(number)
+            base, other = state.base_mlp, state.mlp
+            if at is not None:
+                base, other = base[at], other[at]
+            x_mlp = mix(base, cut.take(delta, at), cut.mask)[0]
+            write = delta[work.before(model.graph.mlp_writer(number))]
+            if at is None:
+                torch.sub(block.mlp_write(x_mlp), other, out=write)
+            else:
+                write[at] = block.mlp_write(x_mlp) - other
         if tapes is not None:
-            partial = len(todo.readers) < len(block.sums)
-            qkv = state.qkv if partial else None
-            tapes.append(_Tape(state.base_attention, qkv, p, mean, square, x_mlp))
+            qkv = state.qkv if len(todo.readers) < block.n_readers else None
+            tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp))
     (final,) = job.run.final
     cut = cuts.logits()
-    seen = cut.take(delta)
-    if job.index is not None:
-        final, seen = final[job.index], seen[:, job.index]
-    return mix(final, seen, cut.mask)[0], delta
+    final = final if job.index is None else final[job.index]
+    return mix(final, cut.take(delta, job.index), cut.mask)[0], delta
 
 
 def _backward(
-    job: _Job, mask: Tensor, tapes: list[_Tape], delta: Tensor, dx: Float[Tensor, "A D"]
-) -> Float[Tensor, "R W"]:
+    job: _Job,
+    cuts: Cuts,
+    tapes: list[_Tape],
+    delta: Tensor,
+    dx: Float[Tensor, "A D"],
+    dmask: Float[Tensor, "R W"],
+) -> None:
+    """Write the mask's gradient to `dmask`."""
     model, work, graph = job.model, job.plan, job.model.graph
-    cuts = Cuts(work, mask, model.dtype)
-    dmask = mask.new_zeros(mask.shape, dtype=accumulator(model.dtype))
     ddelta = torch.zeros_like(delta)
     contrast = delta if job.contrast is None else job.contrast
 
-    cut = cuts.logits()
-    seen, room = cut.take(contrast), cut.room(ddelta)
-    if job.index is None:
-        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room))
-    else:
-        seen = seen[:, job.index]
-        part = torch.zeros_like(seen)
-        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, part))
-        room.index_add_(1, job.index, part)
-    cut.give(room, ddelta)
+    def give(cut: Cut, dx: Tensor, at: Tensor | None) -> None:
+        room, fresh = cut.room(ddelta, at)
+        seen = cut.take(contrast, at)
+        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room, fresh))
+        cut.give(room, ddelta, at)
 
+    give(cuts.logits(), dx, job.index)
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
         if todo.mlp:
-            slot = work.before(graph.mlp_writer(number))
-            dx_mlp = _mlp_backward(block, tape.x_mlp, ddelta[slot])
-            cut = cuts.mlp(number)
-            room = cut.room(ddelta)
-            cut.scatter(dmask, mix_backward(dx_mlp[None], cut.take(contrast), cut.mask, room))
-            cut.give(room, ddelta)
+            at, dwrite = job.mlp_tokens(number), ddelta[work.before(graph.mlp_writer(number))]
+            if at is not None:
+                dwrite = dwrite[at]
+            give(cuts.mlp(number), _mlp_backward(block, tape.x_mlp, dwrite), at)
         if len(todo.heads):
             cut = cuts.attention(number)
             own = slice(cut.before, cut.before + len(todo.heads))
-            dp, dmean, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
-            room = cut.room(ddelta)
+            dp, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
+            room, fresh = cut.room(ddelta)
             partial = read_backward(
                 tape.base,
                 cut.take(delta),
@@ -218,19 +224,18 @@ def _backward(
                 block.folded(_rows(todo.readers, block)),
                 tape.mean,
                 dp,
-                dmean,
                 dsquare,
                 room,
+                fresh,
                 None if job.contrast is None else cut.take(contrast),
             )
             cut.scatter(dmask, partial)
             cut.give(room, ddelta)
-    return dmask
 
 
 def _mlp_backward(
-    block: Block, x: Float[Tensor, "N D"], dwrite: Float[Tensor, "N D"]
-) -> Float[Tensor, "N D"]:
+    block: Block, x: Float[Tensor, "n D"], dwrite: Float[Tensor, "n D"]
+) -> Float[Tensor, "n D"]:
     """Gradient of what an MLP read from that of what it wrote, a slice of tokens at a time."""
     parts = []
     for read_at, grad in zip(x.split(MLP_TOKENS), dwrite.split(MLP_TOKENS), strict=True):
@@ -248,12 +253,11 @@ def _heads(
     tokens: Tokens,
     other_qkv: Float[Tensor, "R N C"] | None,
     p: Float[Tensor, "r N C"],
-    mean: Float[Tensor, "r N"],
     square: Float[Tensor, "r N"],
 ) -> tuple[Float[Tensor, "h N C"], Float[Tensor, " N"] | None]:
     """What the live heads put out before W_O, times a post-norm's scale, and that scale if any."""
     live = _rows(todo.readers, block)
-    qkv = block.project(p, mean, square, live)
+    qkv = block.project(p, square, live)
     if live is not None:
         assert other_qkv is not None
         qkv = other_qkv.index_put((live,), qkv)
@@ -271,27 +275,26 @@ def _heads_backward(
     number: int,
     tape: _Tape,
     dwrites: Float[Tensor, "h N D"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of a block's projections and moments from those of what its heads wrote."""
-    inputs = [t.detach().requires_grad_() for t in (tape.p, tape.mean, tape.square)]
+) -> tuple[Tensor, Tensor]:
+    """Gradients of a block's projections and mean squares from those of what its heads wrote."""
+    inputs = [t.detach().requires_grad_() for t in (tape.p, tape.square)]
     with torch.enable_grad():
         o, r = _heads(block, todo, outer.calls[number], outer.tokens, tape.qkv, *inputs)
     outputs, grads = [o], [torch.bmm(dwrites, _out_weight(block, todo).transpose(1, 2))]
     if r is not None and block.out_bias is not None:
         outputs, grads = [o, r], [*grads, dwrites.sum(0) @ block.out_bias]
     found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
-    dp, dmean, dsquare = (
+    dp, dsquare = (
         torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
     )
-    return dp, dmean, dsquare
+    return dp, dsquare
 
 
 def _rows(readers: Int[np.ndarray, " r"], block: Block) -> Bool[Tensor, " R"] | None:
     """Live rows of a block as a boolean, or None when that is all of them."""
-    total = block.n_heads + 2 * block.n_kv_heads
-    if len(readers) == total:
+    if len(readers) == block.n_readers:
         return None
-    live = torch.zeros(total, dtype=torch.bool)
+    live = torch.zeros(block.n_readers, dtype=torch.bool)
     live[torch.from_numpy(readers)] = True
     return live.to(block.out.weight.device)
 
@@ -340,8 +343,9 @@ def run(
 @torch.no_grad()
 def differences(model: Model, outer: Outer, run: AblatedRun) -> Float[Tensor, "W N D"]:
     """x_w - x~_w of every writer, w in order, with every edge kept."""
-    mask = as_mask(model, None)
-    return _forward(_Job(model, outer, run, everything(model.graph)), mask, None)[1]
+    work = everything(model.graph)
+    cuts = Cuts(work, as_mask(model, None), model.dtype)
+    return _forward(_Job(model, outer, run, work), cuts, None)[1]
 
 
 @torch.no_grad()

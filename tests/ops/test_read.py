@@ -56,10 +56,11 @@ class Inputs:
         sizes = (n, width), (writers, n, width), (readers, writers), (readers, channels, width)
         made = [torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes]
         made[2] = (made[2] * 0.8 + 0.5).clamp(0, 1)
+        made[3] -= made[3].mean(-1, keepdim=True)  # what a LayerNorm's gradient asks for
         return cls(*(t.to(dtype) for t in made))
 
 
-def backward(given: Inputs, centred: bool, mean: Tensor, grads: list[Tensor]) -> list[Tensor]:
+def backward(given: Inputs, mean: Tensor | None, grads: list[Tensor]) -> list[Tensor]:
     """The mask's and the writers' gradient, by hand; the latter added to what was there."""
     before = torch.randn(
         given.delta.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
@@ -83,12 +84,11 @@ def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
     generator = torch.Generator().manual_seed(1)
-    grads = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in expected]
-    if not centred:
-        grads[1].zero_()  # the mean is a constant 0
-    total = sum((t * g).sum() for t, g in zip(expected, grads, strict=True))
+    outputs = expected[:2]
+    grads = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in outputs]
+    total = sum((t * g).sum() for t, g in zip(outputs, grads, strict=True))
     ddelta, dmask = torch.autograd.grad(total, leaves)
-    ours = backward(given, centred, found[1], grads)
+    ours = backward(given, found[2], grads)
     torch.testing.assert_close(ours[0], dmask, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(ours[1], ddelta, rtol=1e-11, atol=1e-11)
 
@@ -113,14 +113,14 @@ def test_bfloat16_reads_sum_in_float32(centred: bool) -> None:
     exact = Inputs(*(getattr(given, name).double() for name in vars(exact)))
     found = ops.read(given.base, given.delta, given.mask, given.weight, centred)
     expected = ops.read_reference(*vars(exact).values(), centred)
-    assert [t.dtype for t in found] == [torch.bfloat16, torch.float32, torch.float32]
-    for ours, theirs in zip(found, expected, strict=True):
+    assert (found[2] is not None) == centred
+    kept = found if centred else found[:2]
+    assert [t.dtype for t in kept] == [torch.bfloat16, torch.float32, torch.float32][: len(kept)]
+    for ours, theirs in zip(kept, expected, strict=False):
         assert (ours - theirs).abs().max() <= 0.02 * theirs.abs().max()
-    grads = [torch.ones_like(t) for t in found]
-    if not centred:
-        grads[1].zero_()
-    ours = backward(given, centred, found[1], grads)
-    theirs = backward(exact, centred, expected[1], [g.double() for g in grads])
+    grads = [torch.ones_like(t) for t in found[:2]]
+    ours = backward(given, found[2], grads)
+    theirs = backward(exact, expected[2], [g.double() for g in grads])
     assert ours[0].dtype == torch.float32
     assert ours[1].dtype == torch.bfloat16
     for one, other in zip(ours, theirs, strict=True):
@@ -137,9 +137,14 @@ def test_some_writers_of_a_buffer() -> None:
     found = ops.read(given.base, wide[:5], given.mask, given.weight, True)
     expected = ops.read(given.base, given.delta, given.mask, given.weight, True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-    grads = [torch.ones_like(t) for t in found]
+    grads = [torch.ones_like(t) for t in found[:2]]
     some = torch.zeros_like(given.delta)
     for delta, into in ((wide[:5], gradient[:5]), (given.delta, some)):
-        ops.read_backward(given.base, delta, given.mask, given.weight, found[1], *grads, into)
+        ops.read_backward(given.base, delta, given.mask, given.weight, found[2], *grads, into)
     assert torch.equal(gradient[:5], some)
     assert not gradient[5:].any()
+    new = torch.full_like(some, torch.nan)
+    ops.read_backward(
+        given.base, given.delta, given.mask, given.weight, found[2], *grads, new, fresh=True
+    )
+    assert torch.equal(new, some)

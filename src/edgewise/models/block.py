@@ -1,10 +1,10 @@
 """One transformer block as readers and writers, by the model's own submodules.
 
 Reader side: q_h = norm(x) W_h + b_h for a read x. With the norm's gain g folded into the
-projection, all a reader needs of its wide input are a projection p and two scalars (see
-`ops.read`):
+projection, all a reader needs of its wide input are a projection p and one scalar (see `ops.read`;
+centred takes the mean off under a LayerNorm):
 
-    norm(x) W^T + b = (p - mean * sum(W g)) / scale + (W beta + b)         p = x (W g)^T
+    norm(x) W^T + b = p / scale + (W beta + b)         p = centred(x) (W g)^T
 
 Writer side: with a head's output o_h, its slice W_h of the output projection and, where the block
 ends in a post-norm, the scale r = 1 / rms(sum_h o_h W_h + b_O) of this run and its gain g,
@@ -15,12 +15,14 @@ so every byte that the block adds to the stream belongs to one head.
 Shapes: N tokens, H heads, G kv heads, C channels, D width.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.pytorch_utils import Conv1D
 
 from edgewise.errors import ModelError
@@ -28,6 +30,8 @@ from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Sink
 from edgewise.models.tokens import Tokens
 from edgewise.ops.read import accumulator
+
+SHORT = 64  # tokens of a prompt
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,11 @@ class Block:
     attention_post_norm: Norm | None
     mlp_post_norm: nn.Module | None
 
+    @property
+    def n_readers(self) -> int:
+        """R: the queries', keys' and values'."""
+        return self.n_heads + 2 * self.n_kv_heads
+
     # --- reading -------------------------------------------------------------------------------
 
     def split_rows(self, rows: Float[Tensor, "..."]) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +123,10 @@ class Block:
         return list(self.split_rows(weights[0]))
 
     def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
-        """Projections of the `live` readers (None: all) with the norm's gain folded in."""
+        """Projections of the `live` readers (None: all) with the norm's gain folded in.
+
+        Under a LayerNorm each row is made to sum to 0, which changes no product with a centred x.
+        """
         weights = self._weights()
         if live is not None:
             counts = [weight.shape[0] for weight in weights]
@@ -127,17 +139,20 @@ class Block:
             part = stack[start : start + weight.shape[0]]
             part.copy_(weight) if gain is None else torch.mul(weight, gain, out=part)
             start += weight.shape[0]
+        if self.centred:
+            stack -= stack.mean(-1, keepdim=True)
         return stack
 
-    @cached_property
-    def sums(self) -> Float[Tensor, "R C"]:
-        """Row sums of the folded projections, which a mean is multiplied by."""
-        return self.folded().sum(-1, dtype=accumulator(self.out.weight.dtype))
+    @property
+    def centred(self) -> bool:
+        """Whether readers take the mean off what they see."""
+        return self.attention_norm is not None and self.attention_norm.centred
 
     @cached_property
     def offsets(self) -> Float[Tensor, "R C"]:
         """What a reader adds after its projection: the projection's bias and the folded norm's."""
-        total = torch.zeros_like(self.sums)
+        weight = self.out.weight
+        total = weight.new_zeros(self.n_readers, self.head_dim, dtype=accumulator(weight.dtype))
         if self.projections[0].bias is not None:
             biases = [projection.bias for projection in self.projections]
             fused = biases[0] if len(biases) == 1 else None
@@ -151,19 +166,14 @@ class Block:
     def project(
         self,
         p: Float[Tensor, "r N C"],
-        mean: Float[Tensor, "r N"],
         square: Float[Tensor, "r N"],
         live: Bool[Tensor, " R"] | None = None,
     ) -> Float[Tensor, "r N C"]:
-        """Queries, keys and values from a read's projections and moments."""
-        norm, offsets, out = self.attention_norm, self.offsets, p
+        """Queries, keys and values from a read's projections and mean squares."""
+        norm, offsets = self.attention_norm, self.offsets
         if live is not None:
             offsets = offsets[live]
-        if norm is not None:
-            if norm.centred:
-                sums = self.sums if live is None else self.sums[live]
-                out = out - mean[..., None] * sums[:, None]
-            out = out * torch.rsqrt(square + norm.eps)[..., None]
+        out = p if norm is None else p * torch.rsqrt(square + norm.eps)[..., None]
         return (out + offsets[:, None]).to(p.dtype)
 
     def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
@@ -183,7 +193,8 @@ class Block:
         parts = padded.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], -2)
         for feed, value in zip(self.feeds, self.fuse(*parts), strict=True):
             feed.value = value
-        call.replay(self.attention, qkv)
+        with _kernels(padded):
+            call.replay(self.attention, qkv)
         o, self.sink.value = self.sink.value, None
         for feed in self.feeds:
             feed.value = None
@@ -231,6 +242,18 @@ class Block:
         if self.mlp_post_norm is not None:
             y = self.mlp_post_norm(y)
         return y if self.scale == 1.0 else y * self.scale
+
+
+def _kernels(padded: Float[Tensor, "B T ..."]) -> AbstractContextManager[None]:
+    """What computes `scaled_dot_product_attention`, where the choice isn't best left to torch.
+
+    A CPU's fused kernel takes two to five times as long as plain matrix products to differentiate
+    short prompts.
+    """
+    short = padded.device.type == "cpu" and padded.shape[1] <= SHORT
+    if short and torch.is_grad_enabled():
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
 
 
 def _matrix(projection: nn.Module) -> Float[Tensor, "O I"]:

@@ -4,19 +4,22 @@ With the differences delta_w = x_w - x~_w that the writers put in the residual s
 
     x_r = base + sum_w z_rw delta_w                                               (1)
 
-and only ever uses x_r through its norm and its projection, norm(x_r) @ weight_r. A norm is a shift
-by the mean and a division by a scale, so both follow from three small things per token and reader:
+and only ever uses x_r through its norm and its projection, norm(x_r) @ weight_r. A norm divides by
+a scale, after a LayerNorm has taken the mean off; so with c_r = x_r - mean(x_r) under a LayerNorm
+and c_r = x_r under an RMSNorm, two small things per token and reader are enough:
 
-    p_r = x_r @ weight_r        mean_r = mean(x_r)        square_r = mean((x_r - shift_r)^2)
+    p_r = c_r @ weight_r^T        square_r = mean(c_r^2)
 
-with shift_r = mean_r for a LayerNorm and 0 for an RMSNorm. The wide x_r (N x R x D) is built in
-slices of tokens that stay in cache, never kept, and built again in the backward pass. Given the
-gradients of the three outputs,
+The wide c_r (N x R x D) is built in slices of tokens that stay in cache, never kept, and built
+again in the backward pass. Given the gradients of the two outputs,
 
-    dx_r = dp_r @ weight_r^T + 2 dsquare_r (x_r - shift_r) / D + dmean_r / D
+    dx_r = dp_r @ weight_r + 2 dsquare_r c_r / D
     dz_rw = sum_n <dx_r, delta_w>            ddelta_w = sum_r z_rw dx_r
 
-`*_reference` say the same in the plainest way and define the fast path.
+where the rows of weight_r must sum to 0 under a LayerNorm: then dx_r does too, and taking the mean
+off needs no step of its own.
+
+`read_reference` says the same in the plainest way and defines the fast path.
 Shapes: N tokens, R readers, W writers, C channels of a head, D residual width.
 """
 
@@ -45,13 +48,15 @@ def mix_backward(
     delta: Float[Tensor, "W N D"],
     mask: Float[Tensor, "R W"],
     ddelta: Float[Tensor, "W N D"],
+    fresh: bool = False,
 ) -> Float[Tensor, "R W"]:
     """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32.
 
     `delta` is what the gradients are contracted with: the run's own differences, or another's.
+    What a `fresh` ddelta holds is overwritten.
     """
     wide = dx.flatten(1)
-    ddelta.flatten(1).addmm_(mask.t(), wide)
+    ddelta.flatten(1).addmm_(mask.t(), wide, beta=0 if fresh else 1)
     return (wide @ delta.flatten(1).t()).to(accumulator(dx.dtype))
 
 
@@ -61,22 +66,21 @@ def read(
     mask: Float[Tensor, "R W"],
     weight: Float[Tensor, "R C D"],
     centred: bool,
-) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N"], Float[Tensor, "R N"]]:
-    """Projections p, means and mean squares of every reader's input; see the module's text."""
+) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N"], Float[Tensor, "R N"] | None]:
+    """p, square and, if `centred`, the means that the reads had (None for an RMSNorm)."""
     n, readers = base.shape[0], mask.shape[0]
     p = base.new_empty(readers, n, weight.shape[1])
-    mean = base.new_zeros(readers, n, dtype=accumulator(base.dtype))
-    square = torch.empty_like(mean)
+    square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
+    mean = torch.empty_like(square) if centred else None
     for part in _slices(base, readers):
         x = mix(base[part], delta[:, part], mask)
+        if mean is not None:
+            mean[:, part] = x.mean(-1, dtype=mean.dtype)
+            x -= mean[:, part, None].to(x.dtype)
         p[:, part] = torch.bmm(x, weight.transpose(1, 2))
-        if centred:
-            spread, centre = torch.var_mean(x.to(mean.dtype), dim=-1, correction=0)
-            mean[:, part], square[:, part] = centre, spread
-        else:
-            norm = torch.linalg.vector_norm(x, dim=-1, dtype=mean.dtype)
-            square[:, part] = norm.square() / x.shape[-1]
-    return p, mean, square
+        norm = torch.linalg.vector_norm(x, dim=-1, dtype=square.dtype)
+        square[:, part] = norm.square() / x.shape[-1]
+    return p, square, mean
 
 
 def read_backward(
@@ -84,39 +88,39 @@ def read_backward(
     delta: Float[Tensor, "W N D"],
     mask: Float[Tensor, "R W"],
     weight: Float[Tensor, "R C D"],
-    mean: Float[Tensor, "R N"],
+    mean: Float[Tensor, "R N"] | None,
     dp: Float[Tensor, "R N C"],
-    dmean: Float[Tensor, "R N"],
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
+    fresh: bool = False,
     contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "R W"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
-    `contrast` stands in for `delta` in the mask's gradient alone.
-
-    `mean` is the forward pass's shift: the readers' means under a LayerNorm, zeros under an
-    RMSNorm.
+    mean        of the reads, as `read` returned it; then the rows of `weight` must sum to 0
+    fresh       overwrite what `ddelta` holds
+    contrast    stands in for `delta` in the mask's gradient alone
     """
-    width = base.shape[1]
     contrast = delta if contrast is None else contrast
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(base.dtype))
-    slope = (2.0 / width) * dsquare
-    offset = (dmean / width - slope * mean).to(base.dtype)[..., None]
+    slope = (2.0 / base.shape[1]) * dsquare
+    offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
     slope = slope.to(base.dtype)[..., None]
     for part in _slices(base, mask.shape[0]):
-        dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part]).add_(offset[:, part])
+        dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part])
+        if offset is not None:
+            dx += offset[:, part]
         dx.baddbmm_(dp[:, part], weight)
-        dmask += mix_backward(dx, contrast[:, part], mask, ddelta[:, part])
+        dmask += mix_backward(dx, contrast[:, part], mask, ddelta[:, part], fresh)
     return dmask
 
 
 def read_reference(base, delta, mask, weight, centred):
     """What `read` computes, as written in the module's text."""
     x = base[None] + torch.einsum("rw,wnd->rnd", mask, delta)
-    mean = x.mean(-1) if centred else torch.zeros_like(x[..., 0])
-    square = (x - mean[..., None]).square().mean(-1)
-    return torch.einsum("rnd,rcd->rnc", x, weight), mean, square
+    mean = x.mean(-1) if centred else None
+    c = x if mean is None else x - mean[..., None]
+    return torch.einsum("rnd,rcd->rnc", c, weight), c.square().mean(-1), mean
 
 
 def _slices(base: Tensor, readers: int) -> list[slice]:
