@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +14,7 @@ import tiny
 import toy
 from edgewise.circuit import Circuit
 from edgewise.discovery import EAP, EdgePruning, discover
-from edgewise.discovery.batches import Batches
 from edgewise.discovery.edge_pruning import PAPER_TARGETS
-from edgewise.discovery.found import Search
 from edgewise.errors import ConfigError
 from edgewise.models.model import Model
 from edgewise.ops import gates
@@ -391,7 +388,7 @@ def test_a_start_from_attribution_keeps_its_order(tmp_path):
     method = pruning(lr=0.0, steps=1, spread=1.5, init_prompts=4, batch_size=3)
     discover(model, TASK, method, out=tmp_path)
     effect = discover(model, TASK, EAP(density=1.0, prompts=4, batch_size=3)).scores.values
-    place = np.argsort(np.argsort(effect, kind="stable"))
+    place = np.argsort(np.argsort(np.abs(effect), kind="stable"))
     share = (place + 0.5) / len(place)
     expected = 1.5 * np.log(share / (1 - share))
     np.testing.assert_allclose(saved(tmp_path, 1)["value.0"], expected, rtol=1e-4, atol=1e-5)
@@ -418,29 +415,7 @@ def test_scores_under_a_lagrangian_are_deterministic_gates(tmp_path, nodes):
     assert len(found.circuit) == round(float(soft.sum()))
 
 
-# Batches
-
-
-def test_every_epoch_takes_every_prompt_once():
-    task = toy.task(11, longest=4)
-    search = Search(tiny.model("gpt2"), task, "interchange", None, 3, None, None)
-    batches = Batches(search, 4, 0.0)
-    assert batches.n_batches == 3
-    epochs = []
-    for epoch in range(3):
-        epochs.append([batches.at(3 * epoch + i).batch.input_ids.tolist() for i in range(3)])
-        assert sorted(map(len, epochs[-1])) == [3, 4, 4]
-    assert sorted(np.concatenate(batches.cut).tolist()) == list(range(11))
-    assert all(sorted(a) == sorted(b) for a, b in pairwise(epochs))
-    assert len({str(epoch) for epoch in epochs}) > 1  # not always in the same order
-
-
-def test_what_is_kept_changes_no_bit():
-    kept, made = (
-        discover(tiny.model("gpt2"), TASK, pruning(batch_size=2, cache_gb=size)).scores.values
-        for size in (2.0, 0.0)
-    )
-    np.testing.assert_array_equal(kept, made)
+# Seeds
 
 
 def test_seeds():

@@ -1,10 +1,14 @@
 """Batches, splits and fingerprints, worked out by hand."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from edgewise.errors import ConfigError, DataError
 from edgewise.tasks import Example, Task
+from edgewise.tasks.sampling import Lazy
+from edgewise.tasks.task import SAMPLED
 
 # Three tokens, one answer; and five tokens, two answers.
 SHORT = Example((5, 6, 7), (5, 8, 7), positions=(2,), answers=(9,), distractor=4)
@@ -69,6 +73,32 @@ def test_the_fingerprint_is_of_the_content(task):
     moved = Task("toy", {"train": (SHORT, LONG), "validation": (RANKED, LONG)}, pad_id=0)
     restricted = Task("toy", task.splits, pad_id=0, token_set=(1,))
     assert len({task.fingerprint(), moved.fingerprint(), restricted.fingerprint()}) == 3
+
+
+def test_a_split_made_on_demand_has_the_fingerprint_of_its_examples():
+    """Of a large one a sample is read, and its length."""
+    made = []
+
+    def number(i, changed=None):
+        made.append(i)
+        return Example((i, i), (i, 0), (1,), (7 if i == changed else 5,))
+
+    def task(split):
+        return Task("toy", {"train": split}, pad_id=0)
+
+    small = task(Lazy(range(9), number))
+    assert small.fingerprint() == task(tuple(map(number, range(9)))).fingerprint()
+    large = task(Lazy(range(10**9), number))
+    made.clear()
+    assert large.fingerprint() == task(Lazy(range(10**9), number)).fingerprint()
+    # the run-time type checker looks at an item of a sequence now and then
+    assert SAMPLED <= len(set(made)) < SAMPLED + 10
+    assert max(made) > 0.99 * 10**9
+    others = [
+        task(Lazy(range(10**9 - 1), number)),
+        task(Lazy(range(10**9), partial(number, changed=0))),
+    ]
+    assert len({one.fingerprint() for one in (large, small, *others)}) == 4
 
 
 def test_an_empty_split_names_those_there_are(task):

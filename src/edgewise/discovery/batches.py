@@ -3,13 +3,14 @@
 Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it
 had never stopped. Since the batches stay the same, what depends on the prompts alone (the full
 model's logits, the ablated run) is computed once for each and kept, as long as all of them fit in a
-budget of memory.
+budget of memory. Of more prompts than that nothing is kept but their order, 4 bytes each.
 """
 
 import math
 from functools import cached_property
 
 import numpy as np
+from jaxtyping import Int
 
 from edgewise.discovery.found import Search
 from edgewise.prepared import Prepared, prepare
@@ -24,16 +25,21 @@ class Batches:
 
     def __init__(self, search: Search, batch_size: int, memory: float):
         self.search, self.memory = search, memory
-        count = len(search.task.examples("train"))
-        self.n_batches = math.ceil(count / batch_size)
+        self.count = len(search.task.examples("train"))
+        self.n_batches = math.ceil(self.count / batch_size)
         self.kept: dict[int, Prepared] = {}
 
     @cached_property
-    def cut(self) -> list[np.ndarray]:
-        """Indices of each batch's prompts."""
-        count = len(self.search.task.examples("train"))
-        order = np.random.default_rng(self.search.seed).permutation(count)
-        return np.array_split(order, self.n_batches)
+    def order(self) -> Int[np.ndarray, " P"]:
+        """The split's prompts in the order in which they are cut into batches."""
+        order = np.random.default_rng(self.search.seed).permutation(self.count)
+        return order.astype(np.int32)
+
+    def prompts(self, number: int) -> list[int]:
+        """Indices of a batch's prompts; the first few batches have one more than the others."""
+        size, longer = divmod(self.count, self.n_batches)
+        start = number * size + min(number, longer)
+        return self.order[start : start + size + (number < longer)].tolist()
 
     def at(self, step: int) -> Prepared:
         """The batch of a step."""
@@ -42,7 +48,7 @@ class Batches:
         number = int(order[place])
         if number in self.kept:
             return self.kept[number]
-        batch = self.search.task.batch("train", self.cut[number].tolist())
+        batch = self.search.task.batch("train", self.prompts(number))
         ready = prepare(self.search.model, batch, self.search.ablation, self.search.reference)
         if ready.n_bytes * self.n_batches <= self.memory:
             self.kept[number] = ready

@@ -1,0 +1,80 @@
+"""Training batches: every prompt once an epoch, and as little held for 100,000 as for 200."""
+
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import tiny
+import toy
+from edgewise.discovery import EdgePruning, discover
+from edgewise.discovery.batches import Batches
+from edgewise.discovery.found import Search
+from edgewise.tasks import Task
+from edgewise.tasks.sampling import Lazy
+
+
+def generated(count: int) -> Task:
+    """A toy task whose prompts are made when they are asked for, all of them six tokens long."""
+    splits = {"train": Lazy(range(count), lambda i: toy.example(i % 50, answers=1))}
+    return Task("toy", splits, pad_id=0, description={"task": "toy"})
+
+
+def batches(task: Task, size: int, memory: float = 0.0, seed: int = 3) -> Batches:
+    search = Search(tiny.model("gpt2"), task, "interchange", None, seed, None, None)
+    return Batches(search, size, memory)
+
+
+@pytest.mark.parametrize(("count", "size"), [(11, 4), (12, 4), (1, 4), (7, 7), (8, 3)])
+def test_the_cut_is_even_and_leaves_nothing_out(count, size):
+    cut = batches(toy.task(count), size)
+    order = np.random.default_rng(3).permutation(count)
+    expected = np.array_split(order, -(-count // size))
+    found = [cut.prompts(number) for number in range(cut.n_batches)]
+    assert found == [part.tolist() for part in expected]
+    assert sorted(i for part in found for i in part) == list(range(count))
+
+
+def test_every_epoch_takes_every_prompt_once():
+    cut = batches(toy.task(11, longest=4), 4)
+    assert cut.n_batches == 3
+    epochs = []
+    for epoch in range(3):
+        epochs.append([cut.at(3 * epoch + i).batch.input_ids.tolist() for i in range(3)])
+        assert sorted(map(len, epochs[-1])) == [3, 4, 4]
+    assert all(sorted(a) == sorted(b) for a, b in pairwise(epochs))
+    assert len({str(epoch) for epoch in epochs}) > 1  # not always in the same order
+
+
+def test_what_is_kept_changes_no_bit():
+    given = {"density": 0.3, "steps": 4, "batch_size": 2, "precision": "model"}
+    kept, made = (
+        discover(tiny.model("gpt2"), toy.task(6), EdgePruning(**given, cache_gb=size)).scores
+        for size in (2.0, 0.0)
+    )
+    np.testing.assert_array_equal(kept.values, made.values)
+
+
+def test_batches_are_kept_only_where_all_of_them_fit():
+    one = batches(generated(64), 16).at(0).n_bytes
+    for count, fits in ((64, True), (80, False), (100_000, False)):
+        cut = batches(generated(count), 16, memory=4.6 * one)
+        for step in range(8):
+            cut.at(step)
+        assert len(cut.kept) == (4 if fits else 0)
+
+
+def test_a_hundred_thousand_prompts_hold_no_more_than_their_order():
+    def held(count: int) -> int:
+        tracemalloc.start()
+        cut = batches(generated(count), 16)
+        cut.search.task.fingerprint()
+        for step in (0, 1, cut.n_batches, 10**6):
+            cut.at(step)
+        size = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return size
+
+    held(200)  # what is made once
+    assert held(100_000) < held(200) + 4 * 100_000 + 20_000  # bytes
