@@ -171,7 +171,7 @@ def test_evaluating_again_gives_the_same_report(home, capsys):
 def test_evaluating_on_other_prompts_leaves_the_runs_report(home, tmp_path, capsys):
     run = home / "edge-pruning"
     before = (run / "report.json").read_bytes()
-    assert cli.main(["evaluate", str(run), "--split", "validation", "--curve", "--quiet"]) == 0
+    assert cli.main(["evaluate", str(run), "--split", "validation", "--quiet"]) == 0
     assert "letters, validation: 1 prompts" in capsys.readouterr().out
     other = ("--task", str(home / "others.jsonl"), "--out", str(tmp_path / "other.json"))
     assert cli.main(["evaluate", str(run), *other]) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgewise import curve
-from edgewise.errors import DataError
+from edgewise.errors import ConfigError, DataError
 
 
 def test_faithfulness_is_the_place_between_empty_and_full():
@@ -37,6 +37,15 @@ def test_mib_s_weight_is_at_high_densities():
     late = curve.cpr(k, (k > 0.15).astype(float))
     assert late == pytest.approx(0.8 + 0.05)
     assert curve.log_area(k, (k > 0.15).astype(float)) < 0.35
+
+
+def test_numbers_of_edges_are_rounded_down_as_mib_does():
+    assert curve.edges_at(0.005, 32_491) == 162
+    assert curve.edges_at(0.02, 32_491) == 649  # of 649.82
+    assert curve.sizes_at((1, 0.02, 0.021, 0.001), 100) == [2, 100]
+    for density in (0, -0.1, 1.5):
+        with pytest.raises(ConfigError, match=r"density must be in \(0, 1\]"):
+            curve.sizes_at((density,), 100)
 
 
 @pytest.mark.parametrize(

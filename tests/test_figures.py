@@ -14,7 +14,7 @@ from edgewise.estimate import Estimate
 from edgewise.figures import plot
 from edgewise.graph import Graph
 from edgewise.picture import Layout, picture
-from edgewise.report import Point, Report, Row
+from edgewise.report import Report, Row
 from edgewise.scores import EdgeScores
 
 GRAPH = Graph(4, 6, 2)
@@ -31,10 +31,9 @@ def a_report(shift: float) -> Report:
         "empty": Row(0, 0, 0.0, metrics(3.0)),
     }
     curve = tuple(
-        Point(d, round(1000 * d), 1, {"kl": shift + 0.01 / d, "exact_match": 1 - 0.005 / d})
-        for d in (0.01, 0.02, 0.1, 1.0)
+        Row(round(1000 * d), 1, d, metrics(shift + 0.01 / d)) for d in (0.01, 0.02, 0.1, 1.0)
     )
-    return Report("tiny", "ioi", "test", "interchange", 64, 1000, rows, curve)
+    return Report("tiny", "ioi", "test", "interchange", 64, 1000, rows, curves={"value": curve})
 
 
 @pytest.mark.parametrize("suffix", HEADS)

@@ -3,6 +3,7 @@
 import itertools
 import statistics
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from edgewise.circuit import Circuit
 from edgewise.estimate import Estimate
 from edgewise.graph import Graph
 from edgewise.page import view
-from edgewise.report import Point, Report, Row, Sample
+from edgewise.report import Report, Row, Sample
 from edgewise.scores import EdgeScores
 
 pytestmark = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
@@ -88,15 +89,19 @@ def a_report(graph: Graph, circuit: Circuit, points: list[int]) -> Report:
         "full": Row(graph.n_edges, graph.n_edges, 1.0, estimates(-0.4)),
         "empty": Row(0, 0, 0.0, estimates(2.0)),
     }
-    curve = tuple(
-        Point(k / graph.n_edges, k, k, {"kl": 2 / (1 + i), "exact_match": 0.3 + 0.1 * i})
-        for i, k in enumerate(points)
-    )
+
+    def point(k: int, kl: float, match: float) -> Row:
+        found = {"kl": Estimate(kl, 0.9 * kl, 1.1 * kl), "exact_match": Estimate(match, 0.2, 0.9)}
+        return Row(k, k, k / graph.n_edges, found)
+
+    curve = tuple(point(k, 2 / (1 + i), 0.3 + 0.1 * i) for i, k in enumerate(points))
     sample = Sample(
         "A </script><b>bold</b> claim by", "Another claim by", " Mary",
         ((" Mary", 0.8), (" John", 0.1)), ((" John", 0.5), (" Mary", 0.4)),
     )  # fmt: skip
-    return Report("tiny", "ioi", "test", "interchange", 64, graph.n_edges, rows, curve, (sample,))
+    return Report(
+        "tiny", "ioi", "test", "interchange", 64, graph.n_edges, rows, (sample,), {"value": curve}
+    )
 
 
 def set_slider(page: Page, stop: int) -> None:
@@ -322,6 +327,10 @@ def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -
     assert page.texts(".metric b") == ["≈ 0.833", "≈ 45.0%"]
     page.change(k=210)
     assert page.texts(".metric b") == []
+    assert page("document.querySelectorAll('.chart .band').length") == 1
+    areas = report.areas()["value"]
+    shown = dict(text.rsplit(" ", 1) for text in page.texts(".areas span[title]"))
+    assert shown == {"KL": f"{areas['kl']:.3g}", "exact match": f"{areas['exact_match']:.3g}"}
     page.click("#tab-training")
     assert page("edgewise.data.history.step.length") == 9
     assert page("document.querySelectorAll('#page-training .chart').length") == 2
@@ -329,6 +338,16 @@ def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -
     assert "</script><b>bold</b>" in page.find(".prompt").text
     page.click("#tab-attention")
     assert page("document.querySelectorAll('.heat').length") == 2
+
+
+def test_a_page_without_a_curve_says_what_adds_one(open_page: Open) -> None:
+    scores = random_scores(GRAPH)
+    report = replace(a_report(GRAPH, scores.top(100), []), curves={})
+    page = open_page(scores.top(100), scores=scores, report=report)
+    assert page.texts("figcaption code") == ["edgewise curve"]
+    assert page.driver.find_elements("css selector", ".areas") == []
+    page = open_page(scores.top(100), report=report)  # no ranking that could be measured
+    assert page.texts("figcaption code") == []
 
 
 def test_clicking_the_curve_goes_to_its_density(open_page: Open) -> None:

@@ -1,13 +1,15 @@
 """Reports to JSON and back, and as text."""
 
+import itertools
 import json
 from dataclasses import replace
 
 import pytest
 
+from edgewise.curve import DENSITIES, edges_at
 from edgewise.errors import DataError, RunError
 from edgewise.estimate import Estimate
-from edgewise.report import Point, Report, Row, Sample
+from edgewise.report import Report, Row, Sample
 
 
 def row(edges: int, kl: float, difference: float, accuracy: float = 0.5) -> Row:
@@ -38,14 +40,9 @@ REPORT = Report(
         "empty": row(0, 5.0, -1.0),
         "random": row(20, 4.0, -0.5),
     },
-    curve=(
-        Point(
-            0.02, 20, 10, {"kl": 0.25, "exact_match": 0.7, "accuracy": 0.5, "logit_difference": 3}
-        ),
-        Point(1.0, 1000, 1000, {"kl": 0, "exact_match": 1, "accuracy": 0.6, "logit_difference": 4}),
-    ),
     samples=(Sample("When Mär", "When Bob", " y", ((" y", 0.5),), ((" z", 0.25), (" y", 0.2))),),
-    curve_by="magnitude",
+    curves={"magnitude": (row(20, 0.25, 3.0), row(1000, 0.0, 4.0, accuracy=0.6))},
+    order="magnitude",
 )
 
 TEXT = """\
@@ -62,10 +59,13 @@ exact match 0.750 (0.625 to 0.875), 0.900 where the model is right (24), \
 0.600 where the model is wrong (16)
 
 by magnitude  edges  alive  density     KL  exact match  accuracy  logit diff.
-                 20     10       2%  0.250        0.700     0.500        3.000
-              1,000  1,000     100%  0.000        1.000     0.600        4.000
+                 20     10       2%  0.250        0.750     0.500        3.000
+              1,000    500     100%  0.000        0.750     0.600        4.000
 
-faithfulness f of the logit difference: CPR 0.882, CMD 0.098, mean over ln(density) 0.900"""
+area under the curve    f ~   KL ~  exact match ~  accuracy ~
+by magnitude          0.900  0.125          0.750       0.550
+f: 0 without edges, 1 for the full model. ~: mean over ln(density). \
+MIB takes CPR by value, CMD by magnitude"""
 
 
 def test_shortcuts_are_the_circuit_s():
@@ -82,7 +82,46 @@ def test_shortcuts_are_the_circuit_s():
 def test_faithfulness_of_rows_and_of_the_curve():
     assert REPORT.faithfulness() == pytest.approx(0.8)
     assert REPORT.faithfulness(row="random") == pytest.approx(0.1)
-    assert REPORT.faithfulness_curve() == ((0.02, 1.0), pytest.approx((0.8, 1.0)))
+    assert REPORT.faithfulness_at((0, 0.02, 1), "logit_difference", "magnitude") == pytest.approx(
+        (0, 0.8, 1)
+    )
+    assert REPORT.faithfulness_at((0.05,), "logit_difference", "magnitude") is None
+    assert REPORT.faithfulness_at((0.02,), "logit_difference", "value") is None
+    with pytest.raises(DataError, match="no metric 'kendall_tau'"):
+        REPORT.faithfulness("kendall_tau")
+
+
+def mib_areas(f: dict[float, float]) -> tuple[float, float]:
+    """CPR and CMD as MIB's evaluation sums them up: trapezoids between percentages."""
+    cpr = cmd = 0.0
+    for (a, f_a), (b, f_b) in itertools.pairwise(sorted(f.items())):
+        cpr += (b - a) * (f_a + f_b) / 2
+        cmd += (b - a) * (abs(1 - f_a) + abs(1 - f_b)) / 2
+    return cpr, cmd
+
+
+def test_areas_are_mib_s():
+    """Of int(k E) edges at each of the ten k, drawn at k; none at all is the empty circuit."""
+    graph = 1234  # int(k E) < k E but for k = 1 and 0.5
+    f = dict(zip(DENSITIES, (0.1, -0.2, 0.3, 0.4, 0.9, 1.3, 1.2, 0.8, 1.1, 1.0), strict=True))
+    rows = {by: [] for by in ("value", "magnitude")}
+    for k, value in f.items():
+        for by, sign in (("value", 1), ("magnitude", -1)):
+            one = row(edges_at(k, graph), 0.5, 5 * sign * value - 1)
+            rows[by].append(replace(one, density=one.edges / graph))
+    report = replace(REPORT, n_edges=graph, curves={by: tuple(r) for by, r in rows.items()})
+    cpr, cmd = mib_areas(f)
+    areas = report.areas()
+    assert (areas["value"]["cpr"], areas["value"]["cmd"]) == pytest.approx((cpr, cmd))
+    negative = {k: -value for k, value in f.items()} | {1.0: 1.0}  # all edges are the full model
+    assert areas["magnitude"]["cmd"] == pytest.approx(mib_areas(negative)[1])
+    assert areas["value"]["kl"] == pytest.approx(0.5)
+    assert "CPR" in str(report)
+
+    small = replace(report, n_edges=900, curves={"value": report.curves["value"][1:]})
+    assert "cpr" not in small.areas()["value"]
+    flat = replace(report, rows=dict(report.rows) | {"empty": report.rows["full"]})
+    assert set(flat.areas()["value"]) == {"kl", "exact_match", "accuracy"}
 
 
 def test_json_and_back(tmp_path):
@@ -90,13 +129,16 @@ def test_json_and_back(tmp_path):
     assert data == json.loads(json.dumps(data))
     assert data["format"] == "edgewise-report/1"
     assert data["rows"]["circuit"]["metrics"]["kl"] == {"mean": 0.25, "low": 0.125, "high": 0.375}
-    assert data["curve"][0]["logit_difference"] == 3
+    assert data["curves"]["magnitude"][0]["metrics"]["logit_difference"]["mean"] == 3
     assert data["samples"][0]["circuit"] == [[" z", 0.25], [" y", 0.2]]
     assert Report.from_json(data) == REPORT
     assert REPORT.save(tmp_path) == tmp_path / "report.json"
     assert Report.load(tmp_path) == REPORT
-    bare = replace(REPORT, curve=(), samples=(), curve_by=None)
+    bare = replace(REPORT, curves={}, samples=())
     assert Report.from_json(bare.to_json()) == bare
+    del data["curves"], data["order"]
+    assert Report.from_json(data | {"weather": "fine"}).curve == ()
+    assert [one.edges for one in REPORT.curve] == [20, 1000]
 
 
 def test_files_that_are_no_report_are_refused(tmp_path):
@@ -119,7 +161,7 @@ def test_files_that_are_no_report_are_refused(tmp_path):
 
 def test_as_text():
     assert str(REPORT) == TEXT
-    bare = replace(REPORT, curve=(), rows=dict(REPORT.rows) | {"eap": row(20, 1.0, 1.0)})
+    bare = replace(REPORT, curves={}, rows=dict(REPORT.rows) | {"eap": row(20, 1.0, 1.0)})
     assert "by magnitude" not in str(bare)
     assert "\neap " in str(bare)
     few = {"circuit": Row(20, 10, 0.02, {"kl": Estimate(1, 0, 2)})}

@@ -109,6 +109,7 @@ def test_overwrite_deletes_the_run_and_nothing_else(tmp_path):
     first.append(record(0))
     first.save_checkpoint(1, tensors(1), {})
     first.save_report({"rows": {}})
+    (tmp_path / "report-validation.json").write_text("{}")
     (tmp_path / "notes.txt").write_text("mine")
     again = RunFolder.open(tmp_path, CONFIG | {"seed": 1}, overwrite=True)
     assert listing(tmp_path) == [".lock", "config.json", "notes.txt"]

@@ -5,24 +5,42 @@ between the empty and the full model,
 
     f(C) = (m(C) - m(empty)) / (m(full) - m(empty))
 
-and over the densities k of `DENSITIES`, joined by straight lines,
+and over the densities k of `DENSITIES`, each of int(k E) edges, joined by straight lines,
 
     CPR = integral of f dk            (edges ranked by value; more is better)
     CMD = integral of |1 - f| dk      (edges ranked by magnitude; less is better)
 
-85% of their weight lies at k >= 0.2, where most circuits are not. `log_area` weighs every factor
-in k alike: the mean over ln k.
+as `evaluate_area_under_curve` of MIB's circuit track does. 85% of their weight lies at k >= 0.2,
+where most circuits are not. `log_area` weighs every factor in k alike: the mean over ln k.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from edgewise.errors import DataError
+from edgewise.errors import ConfigError, DataError
 
 DENSITIES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 Numbers = Sequence[float | int] | np.ndarray
+
+
+def edges_at(density: float | int, n_edges: int) -> int:
+    """How many of `n_edges` MIB keeps at a density: rounded down."""
+    return int(density * n_edges)
+
+
+def sizes_at(densities: Sequence[float | int], n_edges: int) -> list[int]:
+    """The numbers of edges at those densities, rising, none twice, 0 left out.
+
+    Raises ConfigError for a density outside (0, 1].
+    """
+    for density in densities:
+        if not 0 < density <= 1:
+            raise ConfigError(
+                f"density must be in (0, 1], not {density!r}: 0.02 keeps 2% of the edges"
+            )
+    return sorted({edges_at(density, n_edges) for density in densities} - {0})
 
 
 def faithfulness(metric: float | int, empty: float | int, full: float | int) -> float:

@@ -18,19 +18,19 @@ from torch import Tensor
 
 from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
-from edgewise.curve import DENSITIES
+from edgewise.curve import DENSITIES, sizes_at
 from edgewise.errors import ConfigError, GraphError, NonFiniteError
 from edgewise.estimate import Estimate
 from edgewise.metrics import measure
 from edgewise.models.model import Model
 from edgewise.prepared import Prepared, prepare, reference_means
-from edgewise.report import Point, Predictions, Report, Row, Sample
+from edgewise.report import Predictions, Report, Row, Sample
 from edgewise.scores import EdgeScores, Order
 from edgewise.stream import as_mask
 from edgewise.tasks.example import Example
 from edgewise.tasks.task import Task
 
-__all__ = ["Estimate", "Point", "Report", "Row", "Sample", "evaluate"]
+__all__ = ["Estimate", "Report", "Row", "Sample", "evaluate", "measured"]
 
 OWN_ROWS = ("circuit", "full", "empty", "random")
 RANDOM_DRAWS = 3
@@ -52,7 +52,7 @@ def evaluate(
     baselines: Mapping[str, Circuit] | None = None,
     scores: EdgeScores | None = None,
     densities: Sequence[float | int] | None = None,
-    by: Order = "value",
+    by: Order | None = None,
     samples: int = 5,
     seed: int = 0,
     progress: Callable[[Mapping[str, Any]], None] | None = None,
@@ -64,8 +64,10 @@ def evaluate(
 
     reference   means for ablation="mean"; else those of the training split's corrupted prompts
     baselines   more rows: {"eap": eap_scores.top(len(circuit), by="magnitude")}
-    scores      a ranking whose top edges, by value or magnitude, make the curve
-    densities   the curve's points; MIB's ten (`edgewise.curve.DENSITIES`) unless given
+    scores      a ranking whose top edges make a curve
+    by          "value" or "magnitude"; the scores' own order unless given
+    densities   the curve's points; MIB's ten (`edgewise.curve.DENSITIES`) unless given. As there,
+                edges are rounded down, and a point of none is left out
     samples     how many prompts, from the first on, to show with both models' predictions
     seed        of the random circuits and the bootstrap
     progress    called after each batch with {"step", "steps"}
@@ -75,15 +77,73 @@ def evaluate(
     """
     rows = _rows(model, circuit, baselines or {}, seed)
     ranked = _ranked(model, scores, densities, by)
-    if ablation not in get_args(Ablation):
-        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
-    examples = task.examples(split)
-    if ablation == "mean" and reference is None:
-        reference = reference_means(model, task, batch_size)
-    if ablation != "mean" and reference is not None:
-        warnings.warn(f"reference has no effect on {ablation} ablation", stacklevel=2)
-
+    reference = _reference(model, task, ablation, reference, batch_size)
     circuits = list(dict.fromkeys([*(c for row in rows.values() for c in row), *ranked]))
+    values, shown = _measured(
+        model, task, circuits, split, ablation, reference, batch_size, samples, progress
+    )
+    order = by or ("value" if scores is None else scores.order)
+    curve = tuple(_row((one,), [values[one]], seed) for one in ranked)
+    return Report(
+        model=model.name,
+        task=task.name,
+        split=split,
+        ablation=ablation,
+        n_prompts=len(task.examples(split)),
+        n_edges=model.graph.n_edges,
+        rows={
+            name: _row(draws, [values[one] for one in draws], seed) for name, draws in rows.items()
+        },
+        samples=tuple(shown),
+        curves={order: curve} if curve else {},
+        order=order,
+    )
+
+
+@torch.no_grad()
+def measured(
+    model: Model,
+    task: Task,
+    circuits: Sequence[Circuit],
+    split: str = "test",
+    *,
+    ablation: Ablation = "interchange",
+    reference: Means | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: Callable[[Mapping[str, Any]], None] | None = None,
+) -> tuple[Row, ...]:
+    """A row of numbers for each circuit, from one pass over a split; arguments as in `evaluate`."""
+    for number, one in enumerate(circuits):
+        _check(model, one, f"circuit {number}")
+    reference = _reference(model, task, ablation, reference, batch_size)
+    values, _ = _measured(
+        model,
+        task,
+        list(dict.fromkeys(circuits)),
+        split,
+        ablation,
+        reference,
+        batch_size,
+        0,
+        progress,
+    )
+    return tuple(_row((one,), [values[one]], seed) for one in circuits)
+
+
+def _measured(
+    model: Model,
+    task: Task,
+    circuits: Sequence[Circuit],
+    split: str,
+    ablation: Ablation,
+    reference: Means | None,
+    batch_size: int,
+    samples: int,
+    progress: Callable[[Mapping[str, Any]], None] | None,
+) -> tuple[dict[Circuit, Values], list[Sample]]:
+    """One pass over a split: every circuit's numbers, and samples of the first one."""
+    examples = task.examples(split)
     collected: list[dict[str, list[np.ndarray]]] = [{} for _ in circuits]
     shown: list[Sample] = []
     for step, batch in enumerate(task.batches(split, batch_size)):
@@ -98,25 +158,24 @@ def evaluate(
         del ready  # or two ablated runs are in memory while the next batch's is made
         if progress is not None:
             progress({"step": step + 1, "steps": ceil(len(examples) / batch_size)})
-
     values = {
         one: {name: np.concatenate(parts) for name, parts in found.items()}
         for one, found in zip(circuits, collected, strict=True)
     }
-    return Report(
-        model=model.name,
-        task=task.name,
-        split=split,
-        ablation=ablation,
-        n_prompts=len(examples),
-        n_edges=model.graph.n_edges,
-        rows={
-            name: _row(draws, [values[one] for one in draws], seed) for name, draws in rows.items()
-        },
-        curve=tuple(_point(one, values[one]) for one in ranked),
-        samples=tuple(shown),
-        curve_by=by if ranked else None,
-    )
+    return values, shown
+
+
+def _reference(
+    model: Model, task: Task, ablation: Ablation, reference: Means | None, batch_size: int
+) -> Means | None:
+    """The means that are needed: those given, else the training split's."""
+    if ablation not in get_args(Ablation):
+        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
+    if ablation == "mean" and reference is None:
+        return reference_means(model, task, batch_size)
+    if ablation != "mean" and reference is not None:
+        warnings.warn(f"reference has no effect on {ablation} ablation", stacklevel=3)
+    return reference
 
 
 def _rows(
@@ -127,8 +186,7 @@ def _rows(
     if taken := set(baselines) & set(OWN_ROWS):
         raise ConfigError(f"the report has rows {sorted(taken)} of its own: rename the baselines")
     for name, one in {"circuit": circuit, **baselines}.items():
-        if one.graph != graph:
-            raise GraphError(f"{name} is of {one.graph}, the model of {graph}")
+        _check(model, one, name)
     seeds = np.random.SeedSequence(seed).generate_state(RANDOM_DRAWS).tolist()
     return {
         "circuit": (circuit,),
@@ -139,11 +197,16 @@ def _rows(
     }
 
 
+def _check(model: Model, circuit: Circuit, name: str) -> None:
+    if circuit.graph != model.graph:
+        raise GraphError(f"{name} is of {circuit.graph}, the model of {model.graph}")
+
+
 def _ranked(
     model: Model,
     scores: EdgeScores | None,
     densities: Sequence[float | int] | None,
-    by: Order,
+    by: Order | None,
 ) -> list[Circuit]:
     """The curve's circuits by rising density; those of as many edges are one point."""
     if scores is None:
@@ -152,9 +215,8 @@ def _ranked(
         return []
     if scores.graph != model.graph:
         raise GraphError(f"the scores are of {scores.graph}, the model of {model.graph}")
-    chosen = [scores.at_density(d, by) for d in (DENSITIES if densities is None else densities)]
-    by_size = {len(one): one for one in chosen}
-    return [by_size[size] for size in sorted(by_size)]
+    sizes = sizes_at(DENSITIES if densities is None else densities, model.graph.n_edges)
+    return [scores.top(size, by) for size in sizes]
 
 
 def _finite(found: Tensor, name: str, circuit: Circuit, model: Model) -> np.ndarray:
@@ -177,11 +239,6 @@ def _row(draws: Sequence[Circuit], values: Sequence[Values], seed: int) -> Row:
     metrics["kl_max"] = Estimate(largest, largest, largest)  # a resample can't exceed it
     alive = round(float(np.mean([one.alive.sum() for one in draws])))
     return Row(len(draws[0]), alive, draws[0].density, metrics)
-
-
-def _point(circuit: Circuit, values: Values) -> Point:
-    averages = {name: float(v.mean(dtype=np.float64)) for name, v in values.items()}
-    return Point(circuit.density, len(circuit), int(circuit.alive.sum()), averages)
 
 
 def _samples(

@@ -68,9 +68,9 @@ def plot(
 ) -> Path:
     """Metrics against density, a panel each and a line for each run, into the file `path`.
 
-    Lines go through the points of the reports' curves. The circuits are larger points with their
-    95% intervals. Grey lines are the full model and, dashed, no edges, where all reports agree on
-    them.
+    Lines go through the points of the reports' curves, in bands of their 95% intervals. The
+    circuits are larger points with theirs. Grey lines are the full model and, dashed, no edges,
+    where all reports agree on them.
 
     Raises ConfigError without matplotlib or for another suffix, DataError if there is nothing to
     plot or a report lacks a metric.
@@ -98,7 +98,10 @@ def _panel(axes: "Axes", reports: Mapping[str, Report], metric: str) -> None:
     ):
         points = [(p.density, p.metrics[metric]) for p in report.curve if metric in p.metrics]
         if points:
-            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, label=name)
+            k = [density for density, _ in points]
+            axes.plot(k, [e.mean for _, e in points], color=colour, marker=marker, label=name)
+            low, high = [e.low for _, e in points], [e.high for _, e in points]
+            axes.fill_between(k, low, high, color=colour, alpha=0.15, linewidth=0)
         row = report.rows["circuit"]
         if row.density > 0:
             found = row.metrics[metric]

@@ -142,7 +142,8 @@ def _ranked(
     edges = np.flatnonzero(circuit.alive)
     if scores is None:
         return edges, np.full(edges.size, 0.4)
-    edges = edges[np.argsort(scores.ranked()[edges], kind="stable")]
+    ranked = scores.ranked(circuit.provenance.get("by"))
+    edges = edges[np.argsort(ranked[edges], kind="stable")]
     return edges, (np.arange(edges.size) + 1) / max(edges.size, 1)
 
 

@@ -5,12 +5,12 @@ It is saved as `report.json`.
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from edgewise.curve import cmd, cpr, faithfulness, log_area
+from edgewise.curve import DENSITIES, cmd, cpr, edges_at, faithfulness, log_area
 from edgewise.errors import DataError, RunError
 from edgewise.estimate import Estimate
 from edgewise.files import atomic_write, file_in
@@ -27,6 +27,14 @@ _COLUMNS = {
     "probability_difference_10": "within 10",
     "kendall_tau": "tau",
 }
+_CONTRASTS = ("logit_difference", "probability_difference")
+_AVERAGED = ("kl", "exact_match", "accuracy")
+_AREAS = {
+    "cpr": "CPR",
+    "cmd": "CMD",
+    "f": "f ~",
+    **{name: f"{_COLUMNS[name]} ~" for name in _AVERAGED},
+}
 
 
 @dataclass(frozen=True)
@@ -37,16 +45,6 @@ class Row:
     edges_alive: int
     density: float | int
     metrics: Mapping[str, Estimate]
-
-
-@dataclass(frozen=True)
-class Point:
-    """The best edges of a ranking at one density, and their metrics' means."""
-
-    density: float | int
-    edges: int
-    edges_alive: int
-    metrics: Mapping[str, float | int]
 
 
 Predictions = tuple[tuple[str, float | int], ...]
@@ -69,8 +67,8 @@ class Report:
 
     n_edges    edges of the whole graph
     rows       "circuit", "full" (every edge), "empty" (none), "random" (as many edges), others
-    curve      the top edges of the scores, by rising density; empty without scores
-    curve_by   what ranked them: "value", "magnitude" or None
+    curves     by what ranked the edges, "value" or "magnitude": the best of them, by rising density
+    order      which of the two is the scores' own
     """
 
     model: str
@@ -80,9 +78,9 @@ class Report:
     n_prompts: int
     n_edges: int
     rows: Mapping[str, Row]
-    curve: tuple[Point, ...] = ()
     samples: tuple[Sample, ...] = ()
-    curve_by: str | None = None
+    curves: Mapping[str, tuple[Row, ...]] = field(default_factory=dict)
+    order: str = "value"
 
     @property
     def edges(self) -> int:
@@ -130,22 +128,67 @@ class Report:
 
     def faithfulness(self, metric: str = "logit_difference", row: str = "circuit") -> float | int:
         """MIB's f of a row: its metric's place between the empty and the full model's."""
-        empty, full = self.metric(metric, "empty"), self.metric(metric, "full")
-        return faithfulness(self.metric(metric, row), empty, full)
+        self.metric(metric, row)  # DataError if it isn't there
+        return self._faithfulness(self.rows[row], metric)
 
-    def faithfulness_curve(
-        self, metric: str = "logit_difference"
-    ) -> tuple[tuple[float | int, ...], tuple[float, ...]]:
-        """Densities and f at each point of the curve, as `edgewise.curve` integrates them."""
+    def _faithfulness(self, row: Row, metric: str) -> float | int:
         empty, full = self.metric(metric, "empty"), self.metric(metric, "full")
-        f = tuple(faithfulness(point.metrics[metric], empty, full) for point in self.curve)
-        return tuple(point.density for point in self.curve), f
+        return faithfulness(row.metrics[metric].mean, empty, full)
+
+    @property
+    def curve(self) -> tuple[Row, ...]:
+        """The curve in the scores' own order; empty if it wasn't evaluated."""
+        return self.curves.get(self.order, ())
+
+    def faithfulness_at(
+        self, densities: Sequence[float | int], metric: str, by: str
+    ) -> tuple[float, ...] | None:
+        """MIB's f of the best edges at each density, or None if one of them wasn't evaluated."""
+        empty, full = self.metric(metric, "empty"), self.metric(metric, "full")
+        known = {row.edges: row.metrics[metric].mean for row in self.curves.get(by, ())}
+        known |= {0: empty, self.n_edges: full}
+        sizes = [edges_at(density, self.n_edges) for density in densities]
+        if not set(sizes) <= set(known):
+            return None
+        return tuple(faithfulness(known[size], empty, full) for size in sizes)
+
+    def areas(self) -> dict[str, dict[str, float]]:
+        """One number for a curve, for each ranking: MIB's, and means over ln(density).
+
+        cpr, cmd    MIB's, if its ten densities were evaluated; it takes CPR of the ranking by value
+                    and CMD of the ranking by magnitude
+        f, kl, ...  faithfulness and metrics, averaged over ln(density) from the first point to the
+                    last
+
+        cpr, cmd and f are of the contrast between answers that the task has; without one, or where
+        the full and the empty circuit are alike in it, they aren't there.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for by, rows in self.curves.items():
+            if len(rows) < 2:
+                continue
+            found[by] = self._faithfulness_areas(by, rows)
+            k = [row.density for row in rows]
+            for name in (name for name in _AVERAGED if name in rows[0].metrics):
+                found[by][name] = log_area(k, [row.metrics[name].mean for row in rows])
+        return found
+
+    def _faithfulness_areas(self, by: str, rows: Sequence[Row]) -> dict[str, float]:
+        metric = next((name for name in _CONTRASTS if name in rows[0].metrics), None)
+        if metric is None:
+            return {}
+        try:
+            f = [self._faithfulness(row, metric) for row in rows]
+        except DataError:  # full and empty alike
+            return {}
+        found = {"f": log_area([row.density for row in rows], f)}
+        if (mib := self.faithfulness_at(DENSITIES, metric, by)) is not None:
+            found = {"cpr": cpr(DENSITIES, mib), "cmd": cmd(DENSITIES, mib), **found}
+        return found
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         data = asdict(self)
-        for point in data["curve"]:
-            point.update(point.pop("metrics"))
         # Through text, which turns tuples to lists and refuses NaN.
         return json.loads(json.dumps({"format": _FORMAT, **data}, allow_nan=False))
 
@@ -156,10 +199,12 @@ class Report:
             found = data.get("format") if isinstance(data, Mapping) else type(data).__name__
             raise RunError(f"no report: its format is {found!r}, not {_FORMAT!r}")
         try:
-            given = {key: value for key, value in data.items() if key != "format"}
+            given = {one.name: data[one.name] for one in fields(cls) if one.name in data}
             given["rows"] = {name: _row(row) for name, row in data["rows"].items()}
-            given["curve"] = tuple(_point(point) for point in data["curve"])
             given["samples"] = tuple(_sample(sample) for sample in data["samples"])
+            given["curves"] = {
+                by: tuple(_row(row) for row in rows) for by, rows in data.get("curves", {}).items()
+            }
             return cls(**given)
         except (KeyError, TypeError, AttributeError) as error:
             raise RunError(f"no report: {error}") from error
@@ -194,13 +239,15 @@ class Report:
             f"{self.ablation} ablation"
         )
         parts = [title, aligned(lines), self._details()]
-        if self.curve:
-            means = [[f"{p.metrics[name]:z.3f}" for name in names] for p in self.curve]
-            points = zip(self.curve, means, strict=True)
-            lines = [[f"by {self.curve_by}", *head[1:]]]
-            lines += [["", *_size(point), *values] for point, values in points]
-            parts += [aligned(lines), self._areas()]
-        return "\n\n".join(part for part in parts if part)
+        for by, rows in self.curves.items():
+            means = [[f"{row.metrics[name].mean:z.3f}" for name in names] for row in rows]
+            sized = zip(rows, means, strict=True)
+            lines = [
+                [f"by {by}", *head[1:]],
+                *(["", *_size(row), *values] for row, values in sized),
+            ]
+            parts.append(aligned(lines))
+        return "\n\n".join(part for part in [*parts, self._areas()] if part)
 
     def _details(self) -> str:
         """The circuit's intervals, its worst prompts, and the full model's errors apart."""
@@ -219,38 +266,33 @@ class Report:
         return "\n".join(lines)
 
     def _areas(self) -> str:
-        """MIB's areas under the curve, for tasks with a metric that can have them."""
-        contrasts = ("logit_difference", "probability_difference")
-        metric = next((name for name in contrasts if name in self.curve[0].metrics), None)
-        if metric is None or len(self.curve) < 2:
+        """A line for each ranking: MIB's areas, and what is averaged over ln(density)."""
+        found = self.areas()
+        if not found:
             return ""
-        try:
-            k, f = self.faithfulness_curve(metric)
-        except DataError:  # full and empty alike
-            return ""
-        return (
-            f"faithfulness f of the {metric.replace('_', ' ')}: CPR {cpr(k, f):z.3f}, "
-            f"CMD {cmd(k, f):z.3f}, mean over ln(density) {log_area(k, f):z.3f}"
-        )
+        names = [name for name in _AREAS if any(name in values for values in found.values())]
+        lines = [["area under the curve", *(_AREAS[name] for name in names)]]
+        for by, values in found.items():
+            cells = [f"{values[name]:z.3f}" if name in values else "-" for name in names]
+            lines.append([f"by {by}", *cells])
+        text = aligned(lines)
+        if "f" in names:
+            text += "\nf: 0 without edges, 1 for the full model. ~: mean over ln(density)."
+            text += " MIB takes CPR by value, CMD by magnitude"
+        return text
 
 
 def _interval(estimate: Estimate) -> str:
     return f"{estimate.mean:z.3f} ({estimate.low:z.3f} to {estimate.high:z.3f})"
 
 
-def _size(row: Row | Point) -> list[str]:
+def _size(row: Row) -> list[str]:
     return [f"{row.edges:,}", f"{row.edges_alive:,}", percent(row.density)]
 
 
 def _row(data: Mapping[str, Any]) -> Row:
     metrics = {name: Estimate(**estimate) for name, estimate in data["metrics"].items()}
     return Row(**{**data, "metrics": metrics})
-
-
-def _point(data: Mapping[str, Any]) -> Point:
-    metrics = dict(data)
-    size = {name: metrics.pop(name) for name in ("density", "edges", "edges_alive")}
-    return Point(**size, metrics=metrics)
 
 
 def _sample(data: Mapping[str, Any]) -> Sample:

@@ -289,6 +289,8 @@ def _is_corrupt(file: Path) -> bool:
 def _clear(path: Path) -> None:
     """Deletes what a run leaves, config.json last: what is half cleared is still a run's folder."""
     shutil.rmtree(path / _CHECKPOINTS, ignore_errors=True)
+    for report in path.glob("report-*.json"):  # of other splits
+        report.unlink()
     for name in (*_RESULTS, _METRICS, _CONFIG):
         (path / name).unlink(missing_ok=True)
 

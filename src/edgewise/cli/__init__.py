@@ -17,6 +17,7 @@ from edgewise.errors import ConfigError, EdgewiseError
 COMMANDS = {
     "discover": "find the circuit that a model uses for a task",
     "evaluate": "how faithful a run's circuit is, on its own task or another",
+    "curve": "how faithful a run's ranking is at every density; MIB's CPR and CMD",
     "compare": "runs side by side: sizes, faithfulness, overlap",
     "view": "a circuit, or the difference of two, as an offline web page",
     "plot": "figures for papers: faithfulness against density, or a circuit",

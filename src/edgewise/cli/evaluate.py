@@ -1,7 +1,7 @@
 """`edgewise evaluate`: how faithful a circuit is, on its own task or another."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -11,12 +11,10 @@ from edgewise.cli import flags
 from edgewise.cli.flags import MaybeInt, MaybePath, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished, make_task
-from edgewise.curve import DENSITIES
 from edgewise.discovery import EAP, discover
 from edgewise.evaluation import evaluate
 from edgewise.models.model import Model
 from edgewise.report import Report
-from edgewise.scores import EdgeScores
 from edgewise.tasks import Task
 
 OWN = "test"  # the split whose report belongs to the run folder
@@ -34,7 +32,6 @@ class Command:
     )
     test: MaybeInt = None  # how many test prompts of that other task
     seed: int = 0  # of that other task, of the random circuits and of the bootstrap
-    curve: Switch = False  # also the top edges of the run's scores, at ten densities
     batch_size: int = 32  # prompts at a time
     dtype: MaybeText = None  # float32, bfloat16, ...; the run's own unless given
     device: MaybeText = None  # cpu, cuda, ...
@@ -61,11 +58,13 @@ class Command:
             seed=self.seed,
             batch_size=self.batch_size,
             with_eap=run.config["method"]["name"] != EAP.name,
-            scores=run.scores if self.curve else None,
         )
         out = self.out
         if out is None and self.task is None and self.split == OWN:
             out = self.run
+            if self.dtype is None and (self.run / "report.json").exists():
+                old = Report.load(self.run)  # its curves, which are as good as ever
+                report = replace(report, curves=old.curves, order=old.order)
         if out is not None:
             report.save(out)
         output.result(str(report), report.to_json())
@@ -82,7 +81,6 @@ def measure(
     seed: int,
     batch_size: int,
     with_eap: bool,
-    scores: EdgeScores | None = None,
 ) -> Report:
     """The report of a circuit, with EAP of as many edges on the same task among its rows."""
     baselines = {}
@@ -100,8 +98,6 @@ def measure(
             ablation=ablation,
             baselines=baselines,
             batch_size=batch_size,
-            scores=scores,
-            densities=DENSITIES if scores is not None else None,
             seed=seed,
             progress=progress,
         )

@@ -50,7 +50,7 @@ def view(
     other       a second circuit of the same graph, for the diff
     attention   patterns to show: each {"tokens": T strings, "layer", "head", "full": (T, T),
                 "circuit": (T, T)}, rows are queries
-    by          the slider's order; unless given, that of the circuit or the report's curve
+    by          the slider's order; unless given, the circuit's or the scores' own
 
     Raises GraphError when scores or `other` are of another graph, ConfigError for a circuit of
     more edges than a page can draw, RunError for a run file that can't be read.

@@ -61,7 +61,7 @@ function makeAxis({ values, log, zero, fraction, from, to, n }) {
   };
 }
 
-// lines   [{points: [[x, y]], colour, dash, dots, name}]
+// lines   [{points: [[x, y]], band: [[x, low, high]], colour, dash, dots, name}]
 // spots   [{x, y, low, high, colour, name, hollow}]   points with intervals
 // The chart's `moveTo(x)` shows a vertical line at x; `onPick(x)` hears clicks.
 function chart({ label, x, y, lines = [], spots = [], height = 190, onPick = null }) {
@@ -69,6 +69,9 @@ function chart({ label, x, y, lines = [], spots = [], height = 190, onPick = nul
   const edge = { left: 44, right: 14, top: 10, bottom: 34 };
   const every = (pick) => [
     ...lines.flatMap((line) => line.points.map(pick)),
+    ...lines.flatMap((line) =>
+      (line.band || []).flatMap(([x, low, high]) => [pick([x, low]), pick([x, high])]),
+    ),
     ...spots.map((spot) => pick([spot.x, spot.y])),
   ];
   const xs = makeAxis({
@@ -131,7 +134,13 @@ function chart({ label, x, y, lines = [], spots = [], height = 190, onPick = nul
     ),
   );
 
-  for (const { points, colour, dash, dots } of lines) {
+  for (const { points, band, colour, dash, dots } of lines) {
+    if (band) {
+      const side = (end) => band.map((point) => `${xs.at(point[0])},${ys.at(point[end])}`);
+      node.append(
+        svg("polygon", { class: "band", points: [...side(1), ...side(2).reverse()], fill: colour }),
+      );
+    }
     const usable = points.filter(([a, b]) => isNumber(b) && (!x.log || a > 0) && (!y.log || b > 0));
     const path = usable
       .map(([a, b], i) => `${i ? "L" : "M"}${xs.at(a).toFixed(1)},${ys.at(b).toFixed(1)}`)

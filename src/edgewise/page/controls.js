@@ -3,7 +3,7 @@
 // --- density -------------------------------------------------------------------------------------
 
 // The slider's stops: every small number, then steps of 1.5%, and whatever was evaluated or saved.
-const evaluated = curveFits ? curve.filter((point) => point.edges <= data.ranked) : [];
+const evaluated = curve.filter((point) => point.edges <= data.ranked);
 const stops = (() => {
   const found = new Set([data.ranked, Math.min(circuit.n, data.ranked)]);
   for (let k = 1; k <= data.ranked; k = Math.max(k + 1, Math.round(k * 1.015))) found.add(k);

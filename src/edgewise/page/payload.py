@@ -53,8 +53,7 @@ def payload(
         raise GraphError(f"the scores are of {scores.graph}, the circuit of {circuit.graph}")
 
     provenance = dict(circuit.provenance)
-    magnitude = "magnitude" in (provenance.get("by"), report and report.curve_by)
-    order: Order = by or ("magnitude" if magnitude else "value")
+    order: Order = by or provenance.get("by") or (scores.order if scores else "value")
     ranked, edges = _edges(circuit, scores, other, order)
     found = {} if report is None else report.to_json()
     facts = _facts(circuit, found)
@@ -70,6 +69,7 @@ def payload(
         "scores": None if scores is None else [_short(x) for x in scores.values[edges].tolist()],
         "label": _label(circuit),
         "report": _clean(found) if found else None,
+        "areas": None if report is None else _clean(report.areas().get(order)),
         "history": None if folder is None else _history(folder / "metrics.jsonl"),
         "attention": [_pattern(pattern) for pattern in attention],
         "provenance": _clean(provenance),

@@ -151,8 +151,8 @@ function edgeTable() {
 function faithfulness() {
   const metric = state.metric;
   const points = curve
-    .map((point) => [point.edges / graph.nEdges, point[metric]])
-    .filter(([, y]) => isNumber(y));
+    .filter((point) => point.metrics[metric])
+    .map((point) => ({ x: point.edges / graph.nEdges, ...point.metrics[metric] }));
   const spots = Object.entries(rows)
     .filter(([, row]) => row.edges > 0 && row.metrics[metric])
     .map(([name, row]) => {
@@ -173,10 +173,19 @@ function faithfulness() {
     label: `${metricName(metric)} against density`,
     x: { log: true, name: "density (kept edges / all edges)", format: densityText },
     y: { zero: true, fraction, format: fraction ? (v) => percent(v, 0) : number },
-    lines: points.length ? [{ points, colour: "var(--v)", dots: true }] : [],
+    lines: points.length
+      ? [
+          {
+            points: points.map(({ x, mean }) => [x, mean]),
+            band: points.map(({ x, low, high }) => [x, low, high]),
+            colour: "var(--v)",
+            dots: true,
+          },
+        ]
+      : [],
     spots,
     onPick:
-      data.ranked && curveFits
+      data.ranked
         ? (density) =>
             change({ k: Math.max(1, Math.min(data.ranked, Math.round(density * graph.nEdges))) })
         : null,
@@ -191,15 +200,41 @@ function faithfulness() {
       "figcaption",
       {},
       `${metricName(metric)} at every density`,
-      points.length
-        ? el(
-            "div",
-            { class: "soft" },
-            `Line: the best edges by ${data.report.curve_by === "magnitude" ? "magnitude of their score" : "score"}. `,
-            data.ranked && curveFits ? "Click to go there." : "",
-          )
-        : null,
+      el("div", { class: "soft" }, points.length ? aboutCurve() : aboutNoCurve()),
     ),
     plot.node,
+    areaList(),
+  );
+}
+
+const ranking = () => (data.by === "magnitude" ? "magnitude of their score" : "score");
+const aboutCurve = () =>
+  `Line: the best edges by ${ranking()}, with 95% intervals.${data.ranked ? " Click to go there." : ""}`;
+const aboutNoCurve = () =>
+  data.ranked
+    ? ["Only these were measured: ", el("code", {}, "edgewise curve"), " measures the ranking."]
+    : "";
+
+const AREAS = {
+  cpr: ["CPR", "MIB: integral of faithfulness f over density"],
+  cmd: ["CMD", "MIB: integral of |1 − f| over density"],
+  f: ["f", "mean over ln(density): f is 0 without edges and 1 for the full model"],
+  kl: ["KL", "mean over ln(density), nats"],
+  exact_match: ["exact match", "mean over ln(density)"],
+  accuracy: ["accuracy", "mean over ln(density)"],
+};
+
+// One number each for the curve.
+function areaList() {
+  if (!data.areas) return null;
+  return el(
+    "p",
+    { class: "areas" },
+    el("span", { class: "soft" }, "Area under the curve"),
+    Object.entries(AREAS)
+      .filter(([name]) => isNumber(data.areas[name]))
+      .map(([name, [word, meaning]]) =>
+        el("span", { title: meaning }, `${word} `, el("b", {}, number(data.areas[name]))),
+      ),
   );
 }

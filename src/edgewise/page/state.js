@@ -145,8 +145,7 @@ const metricShort = (metric) => SHORT[metric] || metricName(metric);
 const isNumber = (value) => typeof value === "number";
 
 const rows = data.report ? data.report.rows : {};
-const curve = data.report ? data.report.curve.filter((point) => point.edges > 0) : [];
-const curveFits = Boolean(data.report) && [null, data.by].includes(data.report.curve_by); // the slider's own ranking
+const curve = (data.report && data.report.curves[data.by]) || []; // of the slider's own ranking
 const named = new Set(Object.values(rows).flatMap((row) => Object.keys(row.metrics)));
 const metrics = [
   ...Object.keys(METRICS).filter((metric) => named.has(metric)),
@@ -157,14 +156,15 @@ state.metric = metrics[0] || null;
 
 // {value, exact} of a metric at k edges of the ranking, linear in log k between evaluated points.
 function atEdges(metric, k) {
-  const points = curveFits ? curve.filter((point) => isNumber(point[metric])) : [];
+  const points = curve.filter((point) => point.metrics[metric]);
   const after = points.findIndex((point) => point.edges >= k);
   if (after < 0) return null;
-  if (points[after].edges === k) return { value: points[after][metric], exact: true };
+  if (points[after].edges === k) return { value: points[after].metrics[metric].mean, exact: true };
   if (after === 0) return null;
   const [a, b] = [points[after - 1], points[after]];
   const t = Math.log(k / a.edges) / Math.log(b.edges / a.edges);
-  return { value: (1 - t) * a[metric] + t * b[metric], exact: false };
+  const [from, to] = [a.metrics[metric].mean, b.metrics[metric].mean];
+  return { value: (1 - t) * from + t * to, exact: false };
 }
 
 // The metrics of what is on show: of the saved circuit as reported, of a ranking by its curve.
