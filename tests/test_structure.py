@@ -23,7 +23,7 @@ LEVELS = (
     ("curve", "estimate", "report"),
     ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
-    ("ablation", "stream", "prepared", "shard", "proof", "adapt", "loading"),
+    ("ablation", "stream", "applied", "prepared", "shard", "proof", "adapt", "loading"),
     ("discovery", "evaluation", "solved"),
     ("eap_ig", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),

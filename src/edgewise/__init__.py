@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgewise import tasks
     from edgewise.adapt import adapt
+    from edgewise.applied import applied
     from edgewise.circuit import Circuit
     from edgewise.discovery import EAP, EAPIG, EdgePruning, discover
     from edgewise.errors import EdgewiseError
@@ -44,6 +45,7 @@ __all__ = [  # noqa: RUF022  in reading order
     "evaluate",
     "Report",
     "run",
+    "applied",
     "Circuit",
     "EdgeScores",
     "Graph",
@@ -64,6 +66,7 @@ _WHERE = {
     "evaluate": "evaluation",
     "Report": "report",
     "run": "stream",
+    "applied": "applied",
     "Circuit": "circuit",
     "EdgeScores": "scores",
     "Graph": "graph",

@@ -11,7 +11,7 @@ write.
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import GEN_CREATED, getgeneratorstate
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -214,17 +214,22 @@ def ablated(
     reference: Means | None,
 ) -> AblatedRun:
     """The ablated run of a batch; ConfigError if what its kind needs is missing."""
+    check(kind, counterfactual_ids, reference)
     if kind == "interchange":
-        if counterfactual_ids is None:
-            raise ConfigError("interchange ablation needs counterfactual_ids, of input_ids' shape")
         return interchange(model, counterfactual_ids, attention_mask)
-    if kind == "zero":
-        return zero(model, outer)
-    if kind == "mean":
-        if reference is None:
-            raise ConfigError("mean ablation needs reference means: see edgewise.ablation.means")
-        return mean(model, outer, reference)
-    raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {kind!r}")
+    return zero(model, outer) if kind == "zero" else mean(model, outer, reference)
+
+
+def check(
+    kind: Ablation, counterfactual_ids: Int[Tensor, "B T"] | None, reference: Means | None
+) -> None:
+    """ConfigError for an ablation that there is not, or that lacks what it needs."""
+    if kind not in get_args(Ablation):
+        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {kind!r}")
+    if kind == "interchange" and counterfactual_ids is None:
+        raise ConfigError("interchange ablation needs counterfactual_ids, of input_ids' shape")
+    if kind == "mean" and reference is None:
+        raise ConfigError("mean ablation needs reference means: see edgewise.ablation.means")
 
 
 def _columns(tokens: Tokens) -> Int[Tensor, " N"]:

@@ -17,9 +17,13 @@ from torch import Tensor, nn
 
 
 def shadow(module: nn.Module, **exchange: nn.Module) -> nn.Module:
-    """A shallow copy of `module` without its hooks, with the named direct submodules exchanged."""
+    """A shallow copy of `module` without its hooks, with the named direct submodules exchanged.
+
+    Nor has it a `forward` of that instance's own (`edgewise.applied`), which would call `module`.
+    """
     twin = object.__new__(type(module))  # copy.copy would ask the class, which may make a new one
     vars(twin).update(vars(module))
+    vars(twin).pop("forward", None)
     twin._modules = dict(module._modules)
     for name in list(vars(twin)):
         if "_hooks" in name:  # also _forward_hooks_with_kwargs and its like
