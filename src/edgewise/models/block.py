@@ -17,7 +17,6 @@ Shapes: N tokens, H heads, G kv heads, C channels, D width.
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -122,15 +121,19 @@ class Block:
             return [weight.unflatten(0, (-1, self.head_dim)) for weight in weights]
         return list(self.split_rows(weights[0]))
 
+    def _live_weights(self, live: Bool[Tensor, " R"] | None) -> list[Float[Tensor, "_ C D"]]:
+        weights = self._weights()
+        if live is None:
+            return weights
+        counts = [weight.shape[0] for weight in weights]
+        return [w[part] for w, part in zip(weights, live.split(counts), strict=True)]
+
     def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
         """Projections of the `live` readers (None: all) with the norm's gain folded in.
 
         Under a LayerNorm each row is made to sum to 0, which changes no product with a centred x.
         """
-        weights = self._weights()
-        if live is not None:
-            counts = [weight.shape[0] for weight in weights]
-            weights = [w[part] for w, part in zip(weights, live.split(counts), strict=True)]
+        weights = self._live_weights(live)
         rows = sum(weight.shape[0] for weight in weights)
         stack = weights[0].new_empty(rows, *weights[0].shape[1:])
         gain = self.attention_norm.gain if self.attention_norm else None
@@ -148,9 +151,12 @@ class Block:
         """Whether readers take the mean off what they see."""
         return self.attention_norm is not None and self.attention_norm.centred
 
-    @cached_property
-    def offsets(self) -> Float[Tensor, "R C"]:
-        """What a reader adds after its projection: the projection's bias and the folded norm's."""
+    def offsets(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C"]:
+        """What a reader adds after its projection: the projection's bias and the folded norm's.
+
+        Made anew from the weights each time, like `folded`: they may have been changed meanwhile,
+        and a write through `.data` can't be noticed.
+        """
         weight = self.out.weight
         total = weight.new_zeros(self.n_readers, self.head_dim, dtype=accumulator(weight.dtype))
         if self.projections[0].bias is not None:
@@ -158,9 +164,11 @@ class Block:
             fused = biases[0] if len(biases) == 1 else None
             parts = self.split_rows(fused) if fused is not None else biases
             total += torch.cat([part.reshape(-1, self.head_dim) for part in parts])
+        total = total if live is None else total[live]
         if self.attention_norm and self.attention_norm.bias is not None:
             beta = self.attention_norm.bias.to(total.dtype)
-            total += torch.cat([weight.to(total.dtype) @ beta for weight in self._weights()])
+            parts = [weight.to(total.dtype) @ beta for weight in self._live_weights(live)]
+            total += torch.cat(parts)
         return total
 
     def project(
@@ -170,9 +178,7 @@ class Block:
         live: Bool[Tensor, " R"] | None = None,
     ) -> Float[Tensor, "r N C"]:
         """Queries, keys and values from a read's projections and mean squares."""
-        norm, offsets = self.attention_norm, self.offsets
-        if live is not None:
-            offsets = offsets[live]
+        norm, offsets = self.attention_norm, self.offsets(live)
         out = p if norm is None else p * torch.rsqrt(square + norm.eps)[..., None]
         return (out + offsets[:, None]).to(p.dtype)
 
