@@ -21,7 +21,7 @@ LEVELS = (
     ("errors",),
     ("graph", "files", "table"),
     ("curve", "estimate", "report"),
-    ("wiring", "circuit", "scores", "ops", "runtime", "runs", "plan", "cuts"),
+    ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "cuts"),
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "applied", "prepared", "shard", "proof", "adapt", "loading"),
     ("discovery", "evaluation", "solved"),

@@ -257,11 +257,13 @@ def test_what_a_folder_says_of_its_run(tmp_path):
     assert config["method"] == {"name": "edge-pruning", **vars(BUDGET)}
     assert config["task"] == {"task": "toy", "name": "toy", "fingerprint": TASK.fingerprint()}
     assert (config["seed"], config["ablation"]) == (7, "zero")
+    assert config["search_dtype"] == "float32"
     assert config["model"]["model_type"] == "gpt2"
     assert set(config["versions"]) == {"edgewise", "torch", "transformers", "python"}
     for saved in (Circuit.load(tmp_path), EdgeScores.load(tmp_path)):
         assert saved.provenance["method"] == config["method"]
         assert saved.provenance["seconds"] == found.seconds
+        assert saved.provenance["peak_bytes"] > 0
     assert EdgeScores.load(tmp_path).top(len(found.circuit)) == found.circuit
 
 
@@ -389,6 +391,39 @@ def test_another_dtype_is_the_users_choice(dtype, monkeypatch):
     hardware(monkeypatch, True)
     model = tiny.model("gpt2", dtype=dtype)
     assert searched_in(discover(model, TASK, AUTO)) == str(dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["bfloat16", "float32"])
+def test_a_search_goes_on_in_what_it_was_begun_in_on_any_machine(begun, monkeypatch, tmp_path):
+    model, dtypes = tiny.model("gpt2"), {True: "bfloat16", False: "float32"}
+    hardware(monkeypatch, begun)
+    whole = discover(model, TASK, AUTO, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        discover(model, TASK, AUTO, out=tmp_path / "moved", progress=stop_after(7))
+    assert read_config(tmp_path / "moved")["search_dtype"] == dtypes[begun]
+    hardware(monkeypatch, not begun)
+    with pytest.warns(UserWarning, match=rf"was begun in {dtypes[begun]}.*goes on as begun"):
+        found = discover(model, TASK, AUTO, out=tmp_path / "moved")
+    assert searched_in(found) == searched_in(whole) == dtypes[begun]
+    assert values(tmp_path / "moved") == values(tmp_path / "whole")
+    assert records(tmp_path / "moved") == records(tmp_path / "whole")
+    again = discover(model, TASK, AUTO, out=tmp_path / "moved")  # finished: nothing to warn of
+    assert again.circuit == whole.circuit
+    with pytest.raises(RunError, match=r"method\.precision"):
+        discover(model, TASK, BUDGET, out=tmp_path / "moved")
+    discover(model, TASK, AUTO, out=tmp_path / "moved", overwrite=True)
+    assert read_config(tmp_path / "moved")["search_dtype"] == dtypes[not begun]
+
+
+def test_a_run_from_before_dtypes_were_recorded_goes_on(monkeypatch, tmp_path):
+    model = tiny.model("gpt2")
+    hardware(monkeypatch, False)
+    with pytest.raises(Stop):
+        discover(model, TASK, AUTO, out=tmp_path, progress=stop_after(7))
+    config = read_config(tmp_path)
+    del config["search_dtype"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert searched_in(discover(model, TASK, AUTO, out=tmp_path)) == "float32"
 
 
 def test_attribution_is_in_the_models_dtype(monkeypatch):

@@ -16,6 +16,7 @@ from edgewise.cli.evaluate import OWN, measure
 from edgewise.cli.flags import MaybeInt, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
+from edgewise.discovery.search import search_dtype
 from edgewise.errors import ConfigError
 from edgewise.loading import DTYPES, load
 from edgewise.models.model import Model
@@ -114,13 +115,15 @@ class Discover:
         """What is about to be done, in a few lines."""
         command, graph = self.command, model.graph
         dtype = str(model.dtype).removeprefix("torch.")
+        searched = search_dtype(model, self.method)
         sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
         lines = {
             "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
             f"{graph.n_edges:,} edges, {dtype} on {model.device}",
             "task": f"{task.name}: {sizes} prompts",
             "": session.sample(task, "train", model),
-            "method": f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation",
+            "method": f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation"
+            + (f", searched in {searched}" if searched != dtype else ""),
             "out": f"{command.out} ({_state(command.out, command.overwrite)})",
         }
         return "\n".join(

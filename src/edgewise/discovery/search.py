@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model, cast, multiplies_bfloat16
+from edgewise.peak import Peak
 from edgewise.prepared import reference_means
-from edgewise.runs import RunFolder
+from edgewise.runs import RunFolder, read_config
 from edgewise.scores import EdgeScores
 from edgewise.tasks.task import Task
 
@@ -65,10 +67,19 @@ def discover(
     if seed < 0:
         raise ConfigError(f"seed={seed}: it must be 0 or more")
     config = describe(model, task, method, ablation, seed)
+    here = config["search_dtype"]
+    if out is not None and not overwrite and _chooses(model, method):
+        config["search_dtype"] = _begun_in(out) or here
     folder = None if out is None else RunFolder.open(out, config, overwrite)
     try:
         if folder is not None and folder.finished:
             return _finished(folder)
+        if config["search_dtype"] != here:
+            warnings.warn(
+                f"{out} was begun in {config['search_dtype']}, where this machine would search in "
+                f"{here}: it goes on as begun",
+                stacklevel=2,
+            )
         return _search(model, task, method, ablation, seed, folder, progress, config)
     finally:
         if folder is not None:
@@ -92,6 +103,7 @@ def describe(
         "method": {"name": method.name, **asdict(method)},
         "ablation": ablation,
         "seed": seed,
+        "search_dtype": search_dtype(model, method),
         "versions": {
             **{name: version(name) for name in ("edgewise", "torch", "transformers")},
             "python": platform.python_version(),
@@ -109,16 +121,16 @@ def _search(
     progress: Progress | None,
     config: dict[str, Any],
 ) -> Found:
-    began = time.monotonic()
-    working = _working(model, method)
+    began, peak = time.monotonic(), Peak.begin(model.device)
+    dtype = getattr(torch, config["search_dtype"])
+    working = model if dtype == model.dtype else cast(model, dtype)
     reference = reference_means(working, task) if ablation == "mean" else None
     search = Search(working, task, ablation, reference, seed, folder, progress)
     result = _SEARCHES[type(method)](method, search)
     seconds = time.monotonic() - began
     if result.history:
         seconds = float(result.history[-1]["seconds"])
-    dtype = str(working.dtype).removeprefix("torch.")
-    provenance = {**config, "search_dtype": dtype, "seconds": seconds}
+    provenance = {**config, "seconds": seconds, "peak_bytes": peak.n_bytes()}
     scores = replace(result.scores, provenance=provenance)
     circuit = scores.top(result.kept)
     _refuse_dead(circuit, method)
@@ -127,12 +139,27 @@ def _search(
     return Found(circuit, scores, result.history, seconds)
 
 
-def _working(model: Model, method: Method) -> Model:
-    """The model that is searched: see `EdgePruning.precision`."""
-    fast = isinstance(method, EdgePruning) and method.precision == "auto"
-    if fast and model.dtype == torch.float32 and multiplies_bfloat16(model.device):
-        return cast(model, torch.bfloat16)
-    return model
+def search_dtype(model: Model, method: Method) -> str:
+    """What the model is searched in, here: see `EdgePruning.precision`."""
+    if _chooses(model, method) and multiplies_bfloat16(model.device):
+        return "bfloat16"
+    return str(model.dtype).removeprefix("torch.")
+
+
+def _chooses(model: Model, method: Method) -> bool:
+    """Whether the machine decides what the model is searched in."""
+    auto = isinstance(method, EdgePruning) and method.precision == "auto"
+    return auto and model.dtype == torch.float32
+
+
+def _begun_in(out: str | PathLike[str]) -> str | None:
+    """What the run in `out` is searched in, wherever it was begun; None for a new one.
+
+    A search that goes on in another dtype would be of neither. Any machine computes in both.
+    """
+    if not (Path(out) / "config.json").is_file():
+        return None
+    return read_config(out).get("search_dtype")
 
 
 def _refuse_dead(circuit: Circuit, method: Method) -> None:
