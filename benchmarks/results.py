@@ -1,38 +1,74 @@
 """Regenerate the tables of docs/results.md: `make results`, or a part of it.
 
-    python benchmarks/results.py [--densities 0.005 0.01 0.02 0.05 0.1] [--seeds 0 1 2]
-        [--paper-steps 0]
+    python benchmarks/results.py [--models smollm2-135m gemma3-270m] [--tasks ioi ...]
+        [--densities 0.005 0.01 0.02 0.05 0.1] [--seeds 0 1 2] [--methods edge-pruning eap eap-ig]
+        [--ioi-sizes 200 400 10000] [--paper-steps 0] [--part 1/2] [--tables]
 
-For each seed and density one Edge Pruning run, for each density one EAP circuit, all on
-SmolLM2-135M and IOI, measured on the same unseen prompts of unseen frames. Runs live under
-runs/results and are gone on with or reused; the table is written from whatever is finished, so the
-script may be stopped at any time. `--paper-steps N` adds the paper's preset, at N steps with its
-warm-ups in proportion (3000 is the paper's).
+Edge Pruning runs once for each density and seed; a method that ranks runs once, and its best edges
+are measured at every density. All are measured on the same unseen prompts. Runs live under
+runs/results and are gone on with or reused; the tables are written from whatever is finished, so
+the script may be stopped at any time, and several may work on a part of the plan each. --tables
+writes the tables and runs nothing. --paper-steps N adds the paper's preset on IOI, at N steps with
+its warm-ups in proportion (3000 is the paper's).
 """
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import edgewise
-from edgewise.discovery import EAP, EdgePruning, Method
-from edgewise.models.model import Model
-from edgewise.report import Report
-from edgewise.tasks import Task
+from edgewise.discovery import METHODS, EdgePruning, Method
+from edgewise.report import Report, Row
+from edgewise.tasks import make
 
 RUNS = Path("runs/results")
 PAGE = Path("docs/results.md")
-MARKS = ("<!-- table: begin -->", "<!-- table: end -->")
-TRAIN, TEST = 500, 200
+TRAIN, TEST = {"ioi": 2000}, 200
+TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
+METRICS = {
+    "kl": "KL (nats)",
+    "exact_match": "exact match",
+    "accuracy": "accuracy",
+    "logit_difference": "logit difference",
+    "probability_difference": "probability difference",
+}
 
 
-def planned(given: argparse.Namespace) -> Iterator[tuple[str, int, Method]]:
-    for seed in given.seeds:
-        for density in given.densities:
-            yield f"edge-pruning-{density}-{seed}", seed, EdgePruning(density=density)
-    for density in given.densities:
-        yield f"eap-{density}", 0, EAP(density=density, prompts=200)
+@dataclass(frozen=True)
+class Run:
+    """One search: where it goes, and everything that tells it from another."""
+
+    model: str
+    task: str
+    name: str
+    method: Method
+    seed: int = 0
+    train: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / self.model / self.task / self.name
+
+
+def planned(given: argparse.Namespace) -> Iterator[Run]:
+    """Every run asked for, those that most depends on first."""
+    largest = max(given.densities)
+    for model in given.models:
+        for task in given.tasks:
+            for name in (name for name in given.methods if name != "edge-pruning"):
+                fields = {} if name == "acdc" else {"density": largest}
+                yield Run(model, task, name, METHODS[name](**fields))
+        for seed in given.seeds if "edge-pruning" in given.methods else ():
+            for task in given.tasks:
+                for density in given.densities:
+                    name = f"edge-pruning-{density}-{seed}"
+                    yield Run(model, task, name, EdgePruning(density=density), seed)
+    for size in given.ioi_sizes:
+        yield Run(given.models[0], "ioi", f"train-{size}", EdgePruning(), train=size)
     if given.paper_steps:
         share = given.paper_steps / 3000
         changes = {
@@ -40,62 +76,124 @@ def planned(given: argparse.Namespace) -> Iterator[tuple[str, int, Method]]:
             "warmup": round(200 * share),
             "sparsity_warmup": round(2500 * share),
         }
-        yield f"paper-{given.paper_steps}", 0, EdgePruning.paper("ioi", **changes)
+        name = f"paper-{given.paper_steps}"
+        yield Run(given.models[0], "ioi", name, EdgePruning.paper("ioi", **changes))
 
 
-def measured(model: Model, task: Task, name: str, seed: int, method: Method) -> None:
-    folder = RUNS / name
-    if (folder / "report.json").exists():
+def execute(run: Run, model: edgewise.Model, densities: list[float]) -> None:
+    """Search and measure, unless that is done."""
+    if (run.folder / "report.json").exists():
         return
-    print(f"{name} ...", flush=True)
-    found = edgewise.discover(model, task, method, out=folder, seed=seed)
-    report = edgewise.evaluate(model, task, found.circuit, batch_size=25)
-    report.save(folder)
-    print(f"{name}: KL {report.kl:.3f}, exact match {report.exact_match:.3f}", flush=True)
+    print(f"{run.folder} ...", flush=True)
+    train = run.train or TRAIN.get(run.task)
+    task = make(run.task, model.tokenizer, train=train, test=TEST)
+    found = edgewise.discover(model, task, run.method, out=run.folder, seed=run.seed)
+    curve = {} if found.history else {"scores": found.scores, "densities": densities}
+    report = edgewise.evaluate(model, task, found.circuit, batch_size=25, **curve)
+    report.save(run.folder)
+    print(f"{run.folder}: KL {report.kl:.3f}, exact match {report.exact_match:.3f}", flush=True)
 
 
-def rows() -> list[str]:
-    lines = [
-        "| method | seed | edges | alive | density | KL (nats) | exact match | accuracy | "
-        "logit difference | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    found = []
-    for folder in sorted(RUNS.glob("*/report.json")):
-        report = Report.load(folder.parent)
-        config = json.loads((folder.parent / "config.json").read_text())
-        circuit = edgewise.Circuit.load(folder.parent)
-        row = report.rows["circuit"]
-        metrics = {name: row.metrics[name] for name in ("kl", "exact_match", "accuracy")}
-        cells = [f"{m.mean:.3f} ({m.low:.2f}, {m.high:.2f})" for m in metrics.values()]
-        name = folder.parent.name
-        method = "paper preset" if name.startswith("paper") else config["method"]["name"]
-        line = (
-            f"| {method} | {config['seed']} | {row.edges:,} | {row.edges_alive:,} | "
-            f"{row.density:.2%} | {' | '.join(cells)} | "
-            f"{row.metrics['logit_difference'].mean:.2f} | "
-            f"{circuit.provenance['seconds']:.0f} |"
-        )
-        found.append(((row.density, method, config["seed"]), line))
-    return lines + [line for _, line in sorted(found)]
+# --- tables --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """A circuit of some size that a method found."""
+
+    label: str
+    seed: int
+    row: Row
+    seconds: float
+    circuit: edgewise.Circuit | None
+
+
+def points(folder: Path) -> Iterator[Point]:
+    """The circuits that a finished run measured."""
+    report, config = Report.load(folder), json.loads((folder / "config.json").read_text())
+    circuit = edgewise.Circuit.load(folder)
+    seconds, label, seed = circuit.provenance["seconds"], config["method"]["name"], config["seed"]
+    if folder.name.startswith("paper"):
+        label = f"paper's preset, {config['method']['steps']} steps"
+    if folder.name.startswith("train"):
+        label = f"{label}, {folder.name.removeprefix('train-')} prompts"
+    if report.curve:
+        yield from (Point(label, seed, row, seconds, None) for row in report.curve)
+    else:
+        yield Point(label, seed, report.rows["circuit"], seconds, circuit)
+
+
+def cell(metric: str, rows: list[Row]) -> str:
+    """Mean and spread over seeds; of one run, its bootstrap interval."""
+    found = [row.metrics[metric] for row in rows]
+    if len(found) == 1:
+        return f"{found[0].mean:.3f} ({found[0].low:.2f} to {found[0].high:.2f})"
+    means = [one.mean for one in found]
+    return f"{sum(means) / len(means):.3f} [{min(means):.3f} to {max(means):.3f}]"
+
+
+def table(folder: Path) -> list[str]:
+    """A line for each size and method, seeds together."""
+    groups = defaultdict(list)
+    for report in sorted(folder.glob("*/report.json")):
+        for point in points(report.parent):
+            size = 0.0 if point.label.startswith("paper") else point.row.density
+            groups[round(size, 3), point.label].append(point)
+    first = next(iter(groups.values()))[0].row
+    shown = [name for name in METRICS if name in first.metrics]
+    titles = " | ".join(METRICS[name] for name in shown)
+    lines = [f"| edges | method | seeds | {titles} | overlap of seeds | seconds |"]
+    lines.append("|" + " --- |" * (len(shown) + 5))
+    for (_, label), found in sorted(groups.items()):
+        rows = [point.row for point in found]
+        ious = [a.circuit.overlap(b.circuit).iou for a, b in combinations(found, 2) if a.circuit]
+        seconds = sum(point.seconds for point in found) / len(found)
+        cells = [
+            f"{rows[0].edges:,} ({rows[0].density:.2%})",
+            label,
+            str(len(found)),
+            *(cell(name, rows) for name in shown),
+            f"{sum(ious) / len(ious):.2f}" if ious else "",
+            f"{seconds:.0f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def write() -> None:
+    """Put a table for each model and task between the page's marks."""
+    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
+    lines = []
+    for folder in sorted(RUNS.glob("*/*")):
+        if any(folder.glob("*/report.json")):
+            lines += [f"### {folder.parent.name}, {folder.name}", "", *table(folder), ""]
+    before, rest = PAGE.read_text().split(begin)
+    after = rest.split(end)[1]
+    PAGE.write_text("\n".join([before + begin, "", *lines, end + after]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", default=["smollm2-135m", "gemma3-270m"])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS))
     parser.add_argument(
-        "--densities", type=float, nargs="*", default=[0.02, 0.01, 0.005, 0.05, 0.1]
+        "--densities", type=float, nargs="+", default=[0.02, 0.01, 0.005, 0.05, 0.1]
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", default=["edge-pruning", "eap", "eap-ig", "acdc"])
+    parser.add_argument("--ioi-sizes", type=int, nargs="*", default=[])
     parser.add_argument("--paper-steps", type=int, default=0)
+    parser.add_argument("--part", default="1/1", help="2/3 is every third run from the second on")
+    parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
-    model = edgewise.load("smollm2-135m")
-    task = edgewise.tasks.ioi(model.tokenizer, train=TRAIN, validation=100, test=TEST, seed=0)
-    for name, seed, method in planned(given):
-        measured(model, task, name, seed, method)
-        text = PAGE.read_text()
-        before, rest = text.split(MARKS[0])
-        after = rest.split(MARKS[1])[1]
-        PAGE.write_text("\n".join([before + MARKS[0], "", *rows(), "", MARKS[1] + after]))
+    part, parts = map(int, given.part.split("/"))
+    models: dict[str, edgewise.Model] = {}
+    for run in () if given.tables else list(planned(given))[part - 1 :: parts]:
+        if run.model not in models:
+            models = {run.model: edgewise.load(run.model)}
+        execute(run, models[run.model], given.densities)
+        write()
+    write()
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class EdgePruning:
     name: ClassVar[str] = "edge-pruning"
     density: float | None = 0.02
     edges: int | None = None
-    steps: int = 160
+    steps: int = 200
     batch_size: int = 16
     control: Literal["budget", "lagrangian"] = "budget"
     init: Literal["eap", "open"] = "eap"
@@ -80,7 +80,7 @@ class EdgePruning:
     final_temperature: float = 0.1
     start_density: float = 0.15
     reach: float = 0.4
-    lr: float = 0.3
+    lr: float = 0.15
     warmup: int = 0
     lr_floor: float = 0.05
     weight_decay: float = 0.0
