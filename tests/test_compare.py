@@ -63,6 +63,36 @@ def test_two_runs_as_data():
     assert data["differing"] == []
 
 
+def test_more_runs_have_their_chances_in_a_matrix():
+    # Of 3, 4 and 8 edges in 8 chance expects 3 * 4 / 8, 3 * 8 / 8 and 4 * 8 / 8 in both; sharing
+    # all of a circuit with the whole graph is certain.
+    found = compare({}, {"a": FIRST, "b": SECOND, "all": Circuit.full(GRAPH)})
+    _, shared, chance = str(found).split("\n\n")
+    assert [line.split() for line in shared.splitlines()[1:]] == [
+        ["a", "b", "all"],
+        ["a", "3", "2", "3"],
+        ["b", "0.400", "4", "4"],
+        ["all", "0.375", "0.500", "8"],
+    ]
+    assert [line.split() for line in chance.splitlines()[1:]] == [
+        ["a", "b", "all"],
+        ["a", "3", "1.5", "3"],
+        ["b", "0.5", "4", "4"],
+        ["all", "1", "1", "8"],
+    ]
+    assert "p-value below" in chance
+
+
+def test_memory_is_a_column_where_it_is_known():
+    found = compare(REPORTS, CIRCUITS, {"runs/a": 2756.4}, {"b": 1_234_000_000})
+    rows = [line.split() for line in str(found).splitlines()[:3]]
+    assert rows[0][-2:] == ["seconds", "memory"]
+    assert rows[1][-2:] == ["2,756", "-"]
+    assert rows[2][-3:] == ["-", "1.23", "GB"]
+    runs = found.to_json()["runs"]
+    assert [runs[name]["peak_bytes"] for name in ("runs/a", "b")] == [None, 1_234_000_000]
+
+
 def test_reports_of_different_things_say_so():
     reports = {**REPORTS, "b": report(SECOND, 1.5, task="other", ablation="mean")}
     found = compare(reports)
@@ -89,10 +119,12 @@ def test_circuits_of_other_graphs_share_no_matrix_cell():
     third = Circuit.full(OTHER.graph) - Circuit.of(OTHER.graph, ["input->m0"])
     found = compare({}, {**CIRCUITS, "wide": OTHER, "most": third})
     assert set(found.overlaps) == {("runs/a", "b"), ("wide", "most")}
-    matrix = str(found).splitlines()[-5:]
-    assert matrix[0].split() == ["runs/a", "b", "wide", "most"]
-    assert matrix[1].split() == ["runs/a", "3", "2", "-", "-"]
-    assert matrix[4].split()[:3] == ["most", "-", "-"]
+    shared, chance = (str(found).splitlines()[i:][:5] for i in (-12, -5))
+    for matrix in (shared, chance):
+        assert matrix[0].split() == ["runs/a", "b", "wide", "most"]
+        assert matrix[4].split()[:3] == ["most", "-", "-"]
+    assert shared[1].split() == ["runs/a", "3", "2", "-", "-"]
+    assert chance[1].split() == ["runs/a", "3", "1.5", "-", "-"]
     assert "overlap" not in str(compare({}, {"a": FIRST, "wide": OTHER}))
 
 

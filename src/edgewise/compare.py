@@ -1,12 +1,13 @@
 """Runs side by side: a line of numbers for each, and how much their circuits share. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
 from edgewise.circuit import Circuit, Overlap
 from edgewise.errors import DataError
+from edgewise.files import readable
 from edgewise.report import Report
 from edgewise.table import aligned, percent
 
@@ -16,9 +17,10 @@ SETTINGS = ("model", "task", "split", "ablation", "n_prompts")
 
 @dataclass(frozen=True)
 class Line:
-    """One run: its circuit's size, its report's means, the seconds that its search took.
+    """One run: its circuit's size, its report's means, and what its search took.
 
-    `settings` are what its report is of; `metrics` and `settings` are empty without a report.
+    seconds, peak_bytes   of the search; peak_bytes as in `edgewise.peak`; None if not known
+    metrics, settings     empty without a report; `settings` are what the report is of
     """
 
     edges: int
@@ -26,6 +28,7 @@ class Line:
     density: float | int
     metrics: Mapping[str, float | int]
     seconds: float | int | None
+    peak_bytes: int | None
     settings: Mapping[str, str | int]
 
 
@@ -69,7 +72,15 @@ class Comparison:
             these = ", ".join(self.differing)
             parts.append(f"the reports differ in {these}: their metrics are not of one kind")
         if self.overlaps:
-            parts.append(self._matrix())
+            parts.append(
+                "overlap: edges in both above the diagonal, in both / in either below it\n"
+                + self._matrix(lambda o: f"{o.intersection:,}", lambda o: f"{o.iou:.3f}")
+            )
+        if len(self.overlaps) > 1:
+            parts.append(
+                "by chance: edges expected in both above the diagonal, p-value below it\n"
+                + self._matrix(lambda o: f"{o.expected:,.3g}", lambda o: f"{o.p_value:.2g}")
+            )
         if len(self.overlaps) == 1:
             ((a, b), overlap) = next(iter(self.overlaps.items()))
             p = f"= {overlap.p_value:.2g}" if overlap.p_value else "< 1e-300"
@@ -83,18 +94,21 @@ class Comparison:
         shown = [m for m in METRICS if any(m in line.metrics for line in self.lines.values())]
         timed = any(line.seconds is not None for line in self.lines.values())
         head = ["", *self.differing, "edges", "alive", "density", *(METRICS[m] for m in shown)]
-        rows = [[*head, "seconds"] if timed else head]
+        weighed = any(line.peak_bytes is not None for line in self.lines.values())
+        rows = [head + ["seconds"] * timed + ["memory"] * weighed]
         for name, line in self.lines.items():
             cells = [name, *(str(line.settings.get(s, "-")) for s in self.differing)]
             cells += [f"{line.edges:,}", f"{line.edges_alive:,}", percent(line.density)]
             cells += [f"{line.metrics[m]:z.3f}" if m in line.metrics else "-" for m in shown]
             if timed:
                 cells.append("-" if line.seconds is None else f"{line.seconds:,.0f}")
+            if weighed:
+                cells.append("-" if line.peak_bytes is None else readable(line.peak_bytes))
             rows.append(cells)
         return aligned(rows)
 
-    def _matrix(self) -> str:
-        """Sizes on the diagonal; a dash for circuits of different graphs."""
+    def _matrix(self, above: Callable[[Overlap], str], below: Callable[[Overlap], str]) -> str:
+        """A cell a pair; sizes on the diagonal, a dash for circuits of different graphs."""
         names = [name for name in self.lines if any(name in pair for pair in self.overlaps)]
         rows = [["", *names]]
         for i, row in enumerate(names):
@@ -106,28 +120,28 @@ class Comparison:
                 elif overlap is None:
                     cells.append("-")
                 else:
-                    cells.append(f"{overlap.intersection:,}" if i < j else f"{overlap.iou:.3f}")
+                    cells.append(above(overlap) if i < j else below(overlap))
             rows.append(cells)
-        legend = "overlap: edges in both above the diagonal, in both / in either below it"
-        return f"{legend}\n{aligned(rows)}"
+        return aligned(rows)
 
 
 def compare(
     reports: Mapping[str, Report],
     circuits: Mapping[str, Circuit] | None = None,
     seconds: Mapping[str, float | int] | None = None,
+    peaks: Mapping[str, int] | None = None,
 ) -> Comparison:
-    """Runs by name: their reports, their circuits, the time of their searches, as far as known.
+    """Runs by name: their reports and circuits, what their searches took, as far as known.
 
     A run has a report, a circuit, or both. Raises DataError for none at all, and for a circuit that
     is not the one its report is of.
     """
-    circuits, seconds = circuits or {}, seconds or {}
+    circuits, seconds, peaks = circuits or {}, seconds or {}, peaks or {}
     names = tuple(dict.fromkeys([*reports, *circuits]))
     if not names:
         raise DataError("nothing to compare: give at least one run")
     lines = {
-        name: _line(name, reports.get(name), circuits.get(name), seconds.get(name))
+        name: _line(name, reports.get(name), circuits.get(name), seconds.get(name), peaks.get(name))
         for name in names
     }
     return Comparison(lines, overlaps([name for name in names if name in circuits], circuits))
@@ -145,11 +159,15 @@ def overlaps(
 
 
 def _line(
-    name: str, report: Report | None, circuit: Circuit | None, seconds: float | int | None
+    name: str,
+    report: Report | None,
+    circuit: Circuit | None,
+    seconds: float | int | None,
+    peak_bytes: int | None,
 ) -> Line:
     if report is None:
         alive = int(circuit.alive.sum())
-        return Line(circuit.n_edges, alive, circuit.density, {}, seconds, {})
+        return Line(circuit.n_edges, alive, circuit.density, {}, seconds, peak_bytes, {})
     if circuit is not None and (circuit.n_edges, circuit.graph.n_edges) != (
         report.edges,
         report.n_edges,
@@ -165,5 +183,6 @@ def _line(
         density=report.density,
         metrics={metric: estimate.mean for metric, estimate in found.items()},
         seconds=seconds,
+        peak_bytes=peak_bytes,
         settings={setting: getattr(report, setting) for setting in SETTINGS},
     )

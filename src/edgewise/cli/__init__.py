@@ -85,7 +85,7 @@ For example:
 
 
 def _interrupted(argv: Sequence[str]) -> str:
-    if argv[0] != "discover":
+    if argv[0] != "discover" and "--config" not in argv:
         return "\nedgewise: interrupted"
     # With --overwrite it would begin again.
     command = shlex.join(["edgewise", *(word for word in argv if word != "--overwrite")])

@@ -59,9 +59,19 @@ class Discover:
     method: Any
 
     def __call__(self) -> None:
-        command, method = self.command, self.method
-        output = Output(command.json, command.quiet)
+        output = Output(self.command.json, self.command.quiet)
         self.check()
+        model, task = self.loaded(output)
+        output.say(self.plan(model, task))
+        if not self.finished:
+            session.ask(model, task, OWN, output)
+        found = self.searched(model, task, output)
+        report = self.measured(model, task, found, output, self.method.name != EAP.name)
+        output.result(self.closing(report, found), self.data(report, found))
+
+    def loaded(self, output: Output) -> tuple[Model, Task]:
+        """What the command names, with prompts in both splits that it needs."""
+        command = self.command
         output.say(f"loading {command.model}")
         model = load(
             command.model,
@@ -72,22 +82,37 @@ class Discover:
         )
         task = session.make_task(command.task, model, self.sizes, command.seed)
         task.examples(OWN)
-        output.say(self.plan(model, task))
-        if _state(command.out, command.overwrite) != FINISHED:
-            session.ask(model, task, OWN, output)
+        return model, task
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds the circuit already."""
+        return self._state() == FINISHED
+
+    def _state(self) -> str:
+        """Of the folder."""
+        out = self.command.out
+        if self.command.overwrite or not (out / "config.json").exists():
+            return "new"
+        if (out / "circuit.json").exists():
+            return FINISHED
+        steps = [int(file.stem) for file in (out / "checkpoint").glob("*.safetensors")]
+        return f"goes on from step {max(steps)}" if steps else "begun"
+
+    def searched(self, model: Model, task: Task, output: Output) -> Found:
+        """The circuit, searched for or from the folder."""
+        command = self.command
         with output.progress("searching") as progress:
-            found = discover(
+            return discover(
                 model,
                 task,
-                method,
+                self.method,
                 out=command.out,
                 seed=command.seed,
                 ablation=command.ablation,
                 overwrite=command.overwrite,
                 progress=progress,
             )
-        report = self.measured(model, task, found, output)
-        output.result(self.closing(report, found), self.data(report, found))
 
     @property
     def sizes(self) -> dict[str, int | None]:
@@ -113,25 +138,17 @@ class Discover:
 
     def plan(self, model: Model, task: Task) -> str:
         """What is about to be done, in a few lines."""
-        command, graph = self.command, model.graph
-        dtype = str(model.dtype).removeprefix("torch.")
-        searched = search_dtype(model, self.method)
-        sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
-        lines = {
-            "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
-            f"{graph.n_edges:,} edges, {dtype} on {model.device}",
-            "task": f"{task.name}: {sizes} prompts",
-            "": session.sample(task, "train", model),
-            "method": f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation"
-            + (f", searched in {searched}" if searched != dtype else ""),
-            "out": f"{command.out} ({_state(command.out, command.overwrite)})",
-        }
-        return "\n".join(
-            f"{name:<9}{text}".replace("\n", "\n" + " " * 9) for name, text in lines.items()
-        )
+        command, searched = self.command, search_dtype(model, self.method)
+        method = f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation"
+        if searched != str(model.dtype).removeprefix("torch."):
+            method += f", searched in {searched}"
+        lines = {"method": method, "out": f"{command.out} ({self._state()})"}
+        return "\n".join([session.subject(model, task), session.labelled(lines)])
 
-    def measured(self, model: Model, task: Task, found: Found, output: Output) -> Report:
-        """The report that the folder holds, or a new one."""
+    def measured(
+        self, model: Model, task: Task, found: Found, output: Output, with_eap: bool
+    ) -> Report:
+        """The report that the folder holds, or a new one; EAP's circuit may be one of its rows."""
         command = self.command
         if (command.out / "report.json").exists():
             return Report.load(command.out)
@@ -144,7 +161,7 @@ class Discover:
             ablation=command.ablation,
             seed=command.seed,
             batch_size=command.eval_batch_size,
-            with_eap=self.method.name != EAP.name,
+            with_eap=with_eap,
         )
         report.save(command.out)
         return report
@@ -216,12 +233,3 @@ def _chosen(method: Method) -> str:
         if (is_size and value is not None) or (not is_size and value != field.default):
             words.append(f"{field.name}={value}")
     return ", ".join(words)
-
-
-def _state(out: Path, overwrite: bool) -> str:
-    if overwrite or not (out / "config.json").exists():
-        return "new"
-    if (out / "circuit.json").exists():
-        return FINISHED
-    steps = [int(file.stem) for file in (out / "checkpoint").glob("*.safetensors")]
-    return f"goes on from step {max(steps)}" if steps else "begun"

@@ -60,6 +60,26 @@ def tokenizer_of(model: Model) -> Any:
     return model.tokenizer
 
 
+def subject(model: Model, task: Task) -> str:
+    """The model, the task and its first pair of prompts, in a few lines."""
+    graph, dtype = model.graph, str(model.dtype).removeprefix("torch.")
+    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
+    lines = {
+        "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
+        f"{graph.n_edges:,} edges, {dtype} on {model.device}",
+        "task": f"{task.name}: {sizes} prompts",
+        "": sample(task, "train", model),
+    }
+    return labelled(lines)
+
+
+def labelled(lines: Mapping[str, str]) -> str:
+    """Texts in a column, each with its label before it."""
+    return "\n".join(
+        f"{name:<9}{text}".replace("\n", "\n" + " " * 9) for name, text in lines.items()
+    )
+
+
 def sample(task: Task, split: str, model: Model) -> str:
     """The first pair of prompts, with the answer that is expected of the clean one."""
     example = task.examples(split)[0]
