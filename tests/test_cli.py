@@ -210,6 +210,12 @@ def test_exports_lie_beside_the_circuit_unless_told_otherwise(home, tmp_path):
     assert (tmp_path / "circuit.dot").read_text().startswith("digraph")
 
 
+def test_a_model_that_mib_does_not_have_is_refused(home, tmp_path, capsys):
+    argv = ["export", home / "eap", "--format", "mib", "--out", tmp_path / "mib"]
+    assert "MIB has no model of 2 layers" in refused(capsys, argv)
+    assert not (tmp_path / "mib").exists()
+
+
 # Interrupted
 
 

@@ -25,7 +25,7 @@ LEVELS = (
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "applied", "prepared", "shard", "proof", "adapt", "loading"),
     ("discovery", "evaluation", "solved"),
-    ("eap_ig", "compare", "drawing", "export", "page", "figures", "picture"),
+    ("eap_ig", "mib", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),
 )
 WITHOUT_TORCH = (

@@ -31,9 +31,11 @@ def to_json(
     graph: Graph,
     kept: Bool[np.ndarray, " E"],
     scores: Float32[np.ndarray, " E"] | None = None,
+    width: int = 1,
 ) -> str:
     """The file's text; without scores an edge scores 1 if kept, else 0.
 
+    `width` is the model's D, which sizes EAP-IG's tables of neurons: without neurons any will do.
     Raises GraphError for `split` embeddings.
     """
     if graph.embeddings == "split":
@@ -41,20 +43,17 @@ def to_json(
             "EAP-IG has one 'input' where this graph has 'tok' and 'pos': "
             "find the circuit with embeddings='joint', or export it in another format"
         )
-    ungrouped, rows = _ungrouped(graph), _row_of(graph)
+    copies, numbers = ungrouped(graph), original(graph)
     weights = (kept if scores is None else scores).astype(np.float64)
-    kept_RW = graph.dense(kept)
     # a free input must be first in any ranking
-    scores_RW = graph.dense(weights, fill_free=float(np.abs(weights).max(initial=1.0)))
-    scores_RW /= _copies(graph)[:, None]
-
-    row, column = rows[ungrouped.reader_of], ungrouped.writer_of
+    weights = np.append(weights, np.abs(weights).max(initial=1.0))[numbers]
+    weights /= _copies(graph)[_row_of(graph)[copies.reader_of]]
     edges = ",\n".join(
         f'"{name}": {{"score": {json.dumps(score)}, "in_graph": {json.dumps(in_graph)}}}'
         for name, score, in_graph in zip(
-            ungrouped.names(np.arange(ungrouped.n_edges)),
-            scores_RW[row, column].tolist(),
-            kept_RW[row, column].tolist(),
+            copies.names(np.arange(copies.n_edges)),
+            weights.tolist(),
+            np.append(kept, True)[numbers].tolist(),
             strict=True,
         )
     )
@@ -62,7 +61,7 @@ def to_json(
         "n_layers": graph.n_layers,
         "n_heads": graph.n_heads,
         "parallel_attn_mlp": graph.parallel,
-        "d_model": 1,  # sizes EAP-IG's tables of neurons, and there are none
+        "d_model": width,
     }
     read = wiring.reads(graph, kept)
     in_graph = read.any(axis=0) & read.any(axis=1)[:-1]
@@ -79,16 +78,16 @@ def read_kept(text: str, graph: Graph) -> Bool[np.ndarray, " E"]:
     Raises RunError if the text is no such file, GraphError if it is of another graph, naming the
     first edge that `graph` doesn't have, or that a `free` input can't cut.
     """
-    ungrouped = _ungrouped(graph)
-    kept = np.zeros(ungrouped.n_edges, bool)
-    for edge, entry in _edges(text, graph, ungrouped):
+    copies = ungrouped(graph)
+    kept = np.zeros(copies.n_edges, bool)
+    for edge, entry in _edges(text, graph, copies):
         in_graph = entry.get("in_graph")
         if not isinstance(in_graph, bool):
             raise RunError(
-                f"edge {ungrouped.name(edge)!r}: in_graph is {in_graph!r}, not true or false"
+                f"edge {copies.name(edge)!r}: in_graph is {in_graph!r}, not true or false"
             )
         kept[edge] = in_graph
-    folded_RW = _folded(graph, ungrouped.dense(kept).astype(np.int64)) > 0
+    folded_RW = _folded(graph, copies.dense(kept).astype(np.int64)) > 0
     if graph.embeddings == "free" and not folded_RW[:, 0].all():
         cut = graph.readers[int(folded_RW[:, 0].argmin())]
         raise GraphError(
@@ -100,20 +99,20 @@ def read_kept(text: str, graph: Graph) -> Bool[np.ndarray, " E"]:
 
 def read_scores(text: str, graph: Graph) -> Float32[np.ndarray, " E"]:
     """The scores of `graph`'s edges; errors as for `read_kept`, and RunError if one is missing."""
-    ungrouped = _ungrouped(graph)
-    scores = np.full(ungrouped.n_edges, np.nan)
-    found = np.zeros(ungrouped.n_edges, bool)
-    for edge, entry in _edges(text, graph, ungrouped):
+    copies = ungrouped(graph)
+    scores = np.full(copies.n_edges, np.nan)
+    found = np.zeros(copies.n_edges, bool)
+    for edge, entry in _edges(text, graph, copies):
         score = entry.get("score")
         if not isinstance(score, int | float):
-            raise RunError(f"edge {ungrouped.name(edge)!r}: its score is {score!r}, not a number")
+            raise RunError(f"edge {copies.name(edge)!r}: its score is {score!r}, not a number")
         scores[edge], found[edge] = score, True
     if not found.all():
-        raise RunError(f"edge {ungrouped.name(int(found.argmin()))!r} has no score")
-    return _folded(graph, ungrouped.dense(scores))[graph.valid].astype(np.float32)
+        raise RunError(f"edge {copies.name(int(found.argmin()))!r} has no score")
+    return _folded(graph, copies.dense(scores))[graph.valid].astype(np.float32)
 
 
-def _edges(text: str, graph: Graph, ungrouped: Graph) -> list[tuple[int, Mapping[str, Any]]]:
+def _edges(text: str, graph: Graph, copies: Graph) -> list[tuple[int, Mapping[str, Any]]]:
     """(edge of the ungrouped graph, its entry) for every edge of the file."""
     try:
         data = json.loads(text)
@@ -139,16 +138,23 @@ def _edges(text: str, graph: Graph, ungrouped: Graph) -> list[tuple[int, Mapping
             )
     edges = []
     for name, entry in data["edges"].items():
-        edge = ungrouped.index(name)
+        edge = copies.index(name)
         if not isinstance(entry, dict):
             raise RunError(f"edge {name!r} is {entry!r}, not an object with 'score' and 'in_graph'")
         edges.append((edge, entry))
     return edges
 
 
-def _ungrouped(graph: Graph) -> Graph:
+def ungrouped(graph: Graph) -> Graph:
     """The graph of EAP-IG for the same model."""
     return Graph(graph.n_layers, graph.n_heads, graph.n_heads, graph.parallel)
+
+
+def original(graph: Graph) -> Int[np.ndarray, " ungrouped_E"]:
+    """The edge of `graph` that each of the ungrouped graph is a copy of; -1 for a free input's."""
+    copies = ungrouped(graph)
+    numbers_RW = graph.dense(np.arange(graph.n_edges), fill_free=-1.0)
+    return numbers_RW[_row_of(graph)[copies.reader_of], copies.writer_of]
 
 
 def _row_of(graph: Graph) -> Int[np.ndarray, " ungrouped_R"]:

@@ -1,32 +1,33 @@
 """Circuits in the files of other programs, and back.
 
     eap-ig          JSON of EAP-IG and the MIB benchmark
+    mib             a folder: a submission to MIB's circuit track; only written
     edge-pruning    edges.json of the original Edge Pruning code: [["a5.h1", "a7.h2.q"], ...]
     csv             a table, one kept edge a row
     graphml         for Gephi, Cytoscape, yEd and networkx
     dot             for Graphviz; only written
 
-`eap_ig` and `drawing` say more. Whatever is read is checked against a graph, edge by edge.
+`eap_ig`, `mib` and `drawing` say more. Whatever is read is checked against a graph, edge by edge.
 """
 
 import csv
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
-from edgewise import drawing, eap_ig
+from edgewise import drawing, eap_ig, mib
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, GraphError, RunError
 from edgewise.files import atomic_write
 from edgewise.graph import Graph
 from edgewise.scores import EdgeScores
 
-Written = Literal["eap-ig", "edge-pruning", "csv", "graphml", "dot"]
+Written = Literal["eap-ig", "mib", "edge-pruning", "csv", "graphml", "dot"]
 Read = Literal["eap-ig", "edge-pruning", "csv", "graphml"]
 
 
@@ -38,13 +39,17 @@ def export(
 ) -> Path:
     """Writes the circuit, with the scores of its edges if given, to the file `path`.
 
-    Raises ConfigError for an unknown format, GraphError if the scores are of another graph or the
-    format can't hold this one.
+    "mib" writes into the folder `path`, and what it writes is the ranking by `scores`, named by the
+    task that they were found for. Raises ConfigError for an unknown format, for "mib" without
+    scores or for what MIB doesn't have, GraphError if the scores are of another graph or the format
+    can't hold this one.
     """
     if format not in get_args(Written):
         raise ConfigError(f"format must be one of {', '.join(get_args(Written))}, not {format!r}")
     if scores is not None and scores.graph != circuit.graph:
         raise GraphError(f"the scores are of {scores.graph}, the circuit of {circuit.graph}")
+    if format == "mib":
+        return _to_mib(path, scores)
     writers: dict[str, Callable[[Circuit, EdgeScores | None], str]] = {
         "eap-ig": _to_eap_ig,
         "edge-pruning": _to_edge_pruning,
@@ -97,6 +102,17 @@ def _read(path: str | os.PathLike[str], parse: Callable[[str], np.ndarray]) -> n
 def _to_eap_ig(circuit: Circuit, scores: EdgeScores | None) -> str:
     values = None if scores is None else scores.values
     return eap_ig.to_json(circuit.graph, circuit.kept, values)
+
+
+def _to_mib(folder: str | os.PathLike[str], scores: EdgeScores | None) -> Path:
+    if scores is None:
+        raise ConfigError("MIB takes a ranking, and there are no scores: give scores=found.scores")
+    task = scores.provenance.get("task")
+    if not isinstance(task, Mapping) or not isinstance(task.get("name"), str):
+        raise ConfigError(
+            "the scores don't say for which task they were found: use edgewise.mib.submission"
+        )
+    return mib.submission(scores, folder, task["name"])
 
 
 # --- Edge Pruning --------------------------------------------------------------------------------

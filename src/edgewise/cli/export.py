@@ -13,12 +13,13 @@ from edgewise.cli.output import Output
 from edgewise.export import Written, export
 from edgewise.scores import EdgeScores
 
-SUFFIX = {
-    "eap-ig": ".eap-ig.json",
-    "edge-pruning": ".edge-pruning.json",
-    "csv": ".csv",
-    "graphml": ".graphml",
-    "dot": ".dot",
+NAMES = {
+    "eap-ig": "circuit.eap-ig.json",
+    "mib": "mib",
+    "edge-pruning": "circuit.edge-pruning.json",
+    "csv": "circuit.csv",
+    "graphml": "circuit.graphml",
+    "dot": "circuit.dot",
 }
 
 
@@ -27,8 +28,8 @@ class Command:
     """Write a run's circuit as a file of another program, with its scores where they fit."""
 
     run: Positional[Path]  # a run folder, or a circuit.json
-    format: Written = "eap-ig"  # eap-ig also for the MIB benchmark, dot for Graphviz
-    out: MaybePath = None  # the file; by default beside the circuit
+    format: Written = "eap-ig"  # mib for a submission to its leaderboard, dot for Graphviz
+    out: MaybePath = None  # the file, for mib the folder; by default beside the circuit
     json: Switch = False  # print the result as JSON
 
     def __call__(self) -> None:
@@ -36,9 +37,11 @@ class Command:
         folder = self.run if self.run.is_dir() else self.run.parent
         found = folder / "scores.safetensors"
         scores = EdgeScores.load(found) if self.run.is_dir() and found.exists() else None
-        out = self.out or folder / f"circuit{SUFFIX[self.format]}"
-        export(circuit, out, self.format, scores)
+        out = export(circuit, self.out or folder / NAMES[self.format], self.format, scores)
         text = f"{out}: {len(circuit):,} edges"
+        if self.format == "mib":
+            files = sorted(file.name for file in out.iterdir())
+            text = f"{out}: {', '.join(files)}"
         Output(self.json).result(
             text, {"file": str(out), "format": self.format, "edges": len(circuit)}
         )
