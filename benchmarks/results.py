@@ -28,6 +28,7 @@ from edgewise.tasks import make
 RUNS = Path("runs/results")
 PAGE = Path("docs/results.md")
 TRAIN, TEST = {"ioi": 2000}, 200
+PROMPTS = 200  # that a ranking is averaged over
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
 METRICS = {
     "kl": "KL (nats)",
@@ -60,7 +61,7 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
     for model in given.models:
         for task in given.tasks:
             for name in (name for name in given.methods if name != "edge-pruning"):
-                fields = {} if name == "acdc" else {"density": largest}
+                fields = {} if name == "acdc" else {"density": largest, "prompts": PROMPTS}
                 yield Run(model, task, name, METHODS[name](**fields))
         for seed in given.seeds if "edge-pruning" in given.methods else ():
             for task in given.tasks:

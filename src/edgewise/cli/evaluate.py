@@ -18,7 +18,7 @@ from edgewise.report import Report
 from edgewise.tasks import Task
 
 OWN = "test"  # the split whose report belongs to the run folder
-EAP_PROMPTS = 200  # training prompts that the baseline's scores are averaged over
+EAP_PROMPTS = 100  # training prompts that the baseline's scores are averaged over
 
 
 @dataclass(frozen=True)

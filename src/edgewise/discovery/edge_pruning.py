@@ -8,7 +8,7 @@ the circuit predicts what the full model does, at a given number of edges:
 The number of edges is controlled in one of two ways. "lagrangian" is the paper's: hard-concrete
 noise and a penalty with learned multipliers (`lagrangian`). "budget" (the default) makes the gates
 of every step sum to the number of edges scheduled for it (`budget`), starts from the order of the
-EAP scores, and needs no noise: the gates' temperature falls until they are hard.
+EAP-IG scores, and needs no noise: the gates' temperature falls until they are hard.
 """
 
 import math
@@ -32,13 +32,14 @@ class EdgePruning:
     steps              optimisation steps
     batch_size         prompts a step
     control            "budget" or "lagrangian"
-    init               "eap" starts from the rank of each edge's |EAP score|, "open" from gates open
-                       alike
-    init_prompts       training prompts that the EAP scores are taken over
+    init               "eap-ig" and "eap" start from the rank of each edge's score by that method,
+                       either way it acts; "open" from gates open alike
+    init_prompts       training prompts that those scores are taken over
+    init_steps         steps of "eap-ig" along the line from corrupted to clean inputs
     spread             how far apart the EAP start puts gates: log_alpha = spread * logit(rank)
     noise              budget: how much of the hard-concrete noise the gates have at the start (1:
                        all of it); it falls with the temperature
-    temperature        budget: the gates' temperature at the start, falling log-linearly; 2/3 is the
+    temperature        budget: the gates' temperature at the start, falling linearly; 2/3 is the
                        paper's
     final_temperature  and at the end
     start_density      budget: where the density starts
@@ -72,12 +73,13 @@ class EdgePruning:
     steps: int = 200
     batch_size: int = 16
     control: Literal["budget", "lagrangian"] = "budget"
-    init: Literal["eap", "open"] = "eap"
-    init_prompts: int | None = 64
+    init: Literal["eap-ig", "eap", "open"] = "eap-ig"
+    init_prompts: int | None = 32
+    init_steps: int = 5
     spread: float = 2.0
     noise: float = 0.0
     temperature: float = 1.0
-    final_temperature: float = 0.1
+    final_temperature: float = 0.05
     start_density: float = 0.15
     reach: float = 0.4
     lr: float = 0.15
@@ -164,6 +166,7 @@ _AT_LEAST = {
     "steps": 1,
     "batch_size": 1,
     "init_prompts": 1,
+    "init_steps": 1,
     "spread": 0,
     "noise": 0,
     "temperature": 0.01,

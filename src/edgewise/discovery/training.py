@@ -83,9 +83,12 @@ class _Training:
     def start(self) -> None:
         """Initial gates."""
         method = self.method
-        if method.init == "eap":
+        if method.init != "open":
+            steps = method.init_steps if method.init == "eap-ig" else 1
             with torch.enable_grad():
-                scores = eap_values(self.search, method.batch_size, method.init_prompts).abs()
+                scores = eap_values(
+                    self.search, method.batch_size, method.init_prompts, steps
+                ).abs()
             place = torch.empty_like(scores)
             order = torch.argsort(scores, stable=True)
             place[order] = torch.arange(len(scores), device=place.device, dtype=place.dtype)
@@ -192,8 +195,8 @@ class _Training:
         return density, gates.gate(logits, temperature), logits
 
     def _temperature(self, step: int) -> float:
-        method = self.method
-        return budget.fall(step, method.temperature, method.final_temperature, method.steps)
+        start, end = self.method.temperature, self.method.final_temperature
+        return start + (end - start) * step / self.method.steps
 
     def _rate(self, step: int) -> float:
         """Share of the learning rate at a step: linear warm-up, then a linear fall to the floor."""
