@@ -80,6 +80,10 @@ def test_what_is_refused():
     model, task = tiny.model("gpt2"), toy.task()
     with pytest.raises(DataError, match=r"split 'test' does not exist; there are: train \(12\)"):
         solved(model, task)
+    foreign = replace(toy.example(0), clean=(5, tiny.VOCABULARY, 7))
+    other = Task("toy", {"test": (replace(foreign, corrupted=(5, 6, 7), positions=(2,)),)}, 0)
+    with pytest.raises(DataError, match=r"token 41 is none of the model's 41: .*its own tokenizer"):
+        solved(model, other)
     with pytest.raises(ConfigError, match="prompts=0: it must be at least 1"):
         solved(model, task, "train", prompts=0)
     with pytest.raises(ConfigError, match="batch_size=0"):

@@ -137,6 +137,7 @@ def test_a_merge_across_the_border_is_refused(write, tokenizers):
         (ROW | {"split": "dev"}, "\"split\" is 'dev'"),
         (ROW | {"distractor": " Paris"}, "same token as the answer"),
         (ROW | {"distractor": 3}, '"distractor" is 3'),
+        (ROW | {"clean": ROW["clean"].replace("Paris", "Rome")}, "know all of the answer ' Rome'"),
         ([ROW], "this is a JSON list. Write one JSON object a line"),
     ],
 )

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from edgewise import tasks
-from edgewise.errors import ConfigError
 
 SIZES = {"train": 5, "validation": 3, "test": 4}
 
@@ -46,11 +45,6 @@ def test_batches_are_weighted_evenly(task):
         assert batch.weights.sum().item() == pytest.approx(1)
         assert batch.attention_mask[batch.rows, batch.cols].all()
         assert batch.answers[batch.first].tolist() == batch.answers.tolist()
-
-
-def test_a_negative_size_is_refused(task, smollm2):
-    with pytest.raises(ConfigError, match="train=-1"):
-        tasks.make(task.name, smollm2, train=-1)
 
 
 def test_names_are_what_make_takes():

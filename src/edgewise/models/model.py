@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from edgewise.errors import ModelError
+from edgewise.errors import DataError, ModelError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.block import Block, Norm
 from edgewise.models.blocks import Blocks
@@ -83,7 +83,16 @@ class Model:
     def outer(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"] | None = None
     ) -> Outer:
-        """Embeddings and attention arguments of a batch, as the model's own forward makes them."""
+        """Embeddings and attention arguments of a batch, as the model's own forward makes them.
+
+        DataError for a token that the model doesn't have.
+        """
+        known = self.hf.get_input_embeddings().weight.shape[0]
+        if int(input_ids.max()) >= known:
+            raise DataError(
+                f"token {int(input_ids.max())} is none of the model's {known:,}: make the prompts "
+                "with its own tokenizer (model.tokenizer)"
+            )
         base, calls, entry = self._outer_shadow
         calls.clear()
         entry.clear()

@@ -28,8 +28,8 @@ def align(
 
     Of a longer answer only the first `most` tokens are predicted.
 
-    Raises DataError if the answer is empty or comes first, is the distractor itself, or the two
-    prompts differ in length.
+    Raises DataError if the answer is empty, comes first, is the distractor itself or is unknown to
+    the tokenizer, or if the two prompts differ in length.
     """
     ids, first, last = encoder.locate(clean)
     other = encoder.locate(corrupted)
@@ -45,6 +45,12 @@ def align(
     if first != other.first or other.last < last - 1:
         raise DataError(_unequal(encoder, Located(ids, first, last), other))
     answers = ids[first:last]
+    if encoder.tokenizer.unk_token_id in answers:  # None is in no answer
+        raise DataError(
+            f"the tokenizer doesn't know all of the answer "
+            f"{clean.text[clean.start : clean.stop]!r}: it makes {encoder.show(answers)} of it. "
+            "Choose an answer in its vocabulary"
+        )
     if distractor == answers[0]:
         raise DataError(
             f"the distractor begins with the same token as the answer "

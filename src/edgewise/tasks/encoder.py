@@ -126,9 +126,12 @@ class Encoder:
         return ids[first:last]
 
     def single(self, text: str, after: str = "so") -> int:
-        """The one token of `text` where it follows `after`; TokenizerError if it has several."""
+        """The one token of `text` where it follows `after`.
+
+        TokenizerError if it has several, or is unknown.
+        """
         tokens = self.word(text, after)
-        if len(tokens) != 1:
+        if len(tokens) != 1 or tokens[0] == self.tokenizer.unk_token_id:
             raise TokenizerError(
                 f"this task needs {text!r} to be one token; the tokenizer makes {len(tokens)}: "
                 f"{self.show(tokens)}. Use another tokenizer, or write the prompts as JSONL."
