@@ -17,11 +17,12 @@ import pytest
 
 import tiny_files
 from commands import STEPS, discover, listing, refused, rows, save_model, write_task
-from edgewise import cli
+from edgewise import attention, cli
 from edgewise.circuit import Circuit
 from edgewise.cli import flags, output
 from edgewise.discovery import EdgePruning
 from edgewise.export import import_circuit
+from edgewise.patterns import busiest
 from edgewise.report import Report
 from edgewise.runs import read_config
 from edgewise.scores import EdgeScores
@@ -69,7 +70,7 @@ def test_python_dash_m_is_the_command():
 def test_a_run_leaves_a_folder_that_says_it_all(home):
     run = home / "edge-pruning"
     assert listing(run) == {
-        *(".lock", "config.json", "metrics.jsonl", "report.json"),
+        *(".lock", "config.json", "metrics.jsonl", "report.json", "attention.json"),
         *("scores.safetensors", "circuit.json"),
         *("checkpoint/8.safetensors", "checkpoint/12.safetensors"),
     }
@@ -86,6 +87,9 @@ def test_a_run_leaves_a_folder_that_says_it_all(home):
     assert set(report.rows) == {"circuit", "full", "empty", "random", "eap"}
     assert (report.split, report.n_prompts) == ("test", 3)
     assert report.metric("kl", "full") == pytest.approx(0, abs=1e-6)
+    patterns = attention.load(run)
+    assert len(patterns) == 2
+    assert {head for one in patterns for head in one.heads} == set(busiest(circuit))
 
 
 def test_eap_is_not_its_own_baseline(home):

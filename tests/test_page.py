@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgewise.attention import Attention
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, GraphError, RunError
 from edgewise.graph import Graph
@@ -58,7 +59,10 @@ def test_a_large_graph_carries_its_best_edges_alone(tmp_path: Path) -> None:
     graph = Graph(30, 9, 3)
     scores = scores_of(graph)
     circuit, other = scores.top(2000), Circuit.random(graph, 500, seed=0)
-    file = view(circuit, tmp_path, scores=scores, other=other)
+    heads = tuple(name for name in graph.writers if name.startswith("a"))
+    weights = np.random.default_rng(0).random((2, len(heads), 20, 20)).astype(np.float32)
+    attention = [Attention(tuple("abcdefghijklmnopqrst"), heads, *weights)] * 2
+    file = view(circuit, tmp_path, scores=scores, other=other, attention=attention)
     assert file == tmp_path / "circuit.html"
     assert file.stat().st_size < 2_000_000
     data = data_of(file)
@@ -117,9 +121,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         view(circuit, file, run=tmp_path / "nothing")
     with pytest.raises(ConfigError, match="too many for a page"):
         view(Circuit.full(Graph(30, 9, 3)), file)
-    pattern = {"tokens": ["a"], "layer": 0, "head": 1, "full": [[1.0]], "circuit": [[1.0, 0.0]]}
-    with pytest.raises(ConfigError, match=r"a0\.h1: 'circuit' has shape \(1, 2\)"):
-        view(circuit, file, attention=[pattern])
+    patterns = Attention(("a",), ("a3.h0",), *np.zeros((2, 1, 1, 1), np.float32))
+    with pytest.raises(GraphError, match=r"attention of a3\.h0, which Graph"):
+        view(circuit, file, attention=[patterns])
     (tmp_path / "attention.json").write_text("{")
     with pytest.raises(RunError, match="no JSON file"):
         view(circuit, file, run=tmp_path)

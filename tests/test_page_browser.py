@@ -17,6 +17,7 @@ from selenium.webdriver.common.keys import Keys
 
 import browser
 from browser import Page
+from edgewise.attention import Attention
 from edgewise.circuit import Circuit
 from edgewise.estimate import Estimate
 from edgewise.graph import Graph
@@ -308,14 +309,7 @@ def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -
         f'{{"step": {i}, "kl": {2 / (i + 1)}, "density": 0.1, "target": 0.1}}' for i in range(9)
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(records) + '\n{"step": 9, "kl"')
-    pattern = {
-        "tokens": ["a", " b"],
-        "layer": 1,
-        "head": 2,
-        "full": [[1, 0], [0.25, 0.75]],
-        "circuit": np.eye(2),
-    }
-    page = open_page(circuit, scores=scores, report=report, run=tmp_path, attention=[pattern])
+    page = open_page(circuit, scores=scores, report=report, run=tmp_path, attention=[patterns()])
     assert page.texts("#title") == ["ioi in tiny"]
     assert "64 prompts" in page.texts("#facts")[0]
     assert page.texts("[role=tab]") == ["Report", "Component", "Training", "Samples", "Attention"]
@@ -336,8 +330,6 @@ def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -
     assert page("document.querySelectorAll('#page-training .chart').length") == 2
     page.click("#tab-samples")
     assert "</script><b>bold</b>" in page.find(".prompt").text
-    page.click("#tab-attention")
-    assert page("document.querySelectorAll('.heat').length") == 2
 
 
 def test_a_page_without_a_curve_says_what_adds_one(open_page: Open) -> None:
@@ -358,6 +350,50 @@ def test_clicking_the_curve_goes_to_its_density(open_page: Open) -> None:
     page.click(".chart.pick")
     assert 20 < page.number("#n-edges") < GRAPH.n_edges
     assert page("edgewise.state.k") == page.number("#n-edges")
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+
+def patterns(n_tokens: int = 5, seed: int = 0) -> Attention:
+    weights = np.random.default_rng(seed).random((2, 3, n_tokens, n_tokens))
+    tokens = tuple(f" t{i}" for i in range(n_tokens))
+    return Attention(tokens, ("a4.h1", "a1.h5", "a1.h2"), *weights.astype(np.float32))
+
+
+def squares(page: Page, side: int) -> list[list[float]]:
+    """[x, y, opacity] of a picture's squares."""
+    return page(
+        "[...document.querySelectorAll('.heat')[a].querySelectorAll('rect:not(.frame)')].map((r) =>"
+        " [...['x', 'y', 'fill-opacity'].map((name) => Number(r.getAttribute(name)))])",
+        side,
+    )
+
+
+def test_patterns_of_the_chosen_head_are_drawn(open_page: Open) -> None:
+    first, second = patterns(5), patterns(9, seed=1)
+    page = open_page(random_scores(GRAPH).top(300), attention=[first, second])
+    page.click("#tab-attention")
+    options = "#page-attention option"
+    assert page.texts(options) == ["a1.h2", "a1.h5", "a4.h1"]
+    assert page.find("#page-attention select").get_attribute("value") == "a4.h1"  # the busiest
+    page.node("a1.h5").click()
+    page.settle()
+    assert page.find("#page-attention select").get_attribute("value") == "a1.h5"
+    page.click("#tab-attention")
+    cells = [(q, k) for q in range(9) for k in range(q + 1)]
+    drawn = squares(page, 3)  # two prompts, full model and circuit: the last
+    assert len(drawn) == len(cells)
+    step = drawn[2][0] - drawn[1][0]
+    for (q, k), (x, y, opacity) in zip(cells, drawn, strict=True):
+        assert (x - drawn[0][0], y - drawn[0][1]) == pytest.approx((k * step, q * step))
+        assert opacity**2 == pytest.approx(second.circuit[1, q, k], abs=0.004)
+    ActionChains(page.driver).move_to_element_with_offset(
+        page.find(".heat .frame"), -30, 30
+    ).perform()
+    page.settle()
+    said = page.texts(".reading")[0]
+    assert all(word in said for word in ("full model", "circuit", "→"))
 
 
 # --- difference ----------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
     config.json          what repeats it: model, task, method, ablation, seed, versions
     metrics.jsonl        a record a line, flushed as it comes
     checkpoint/40.safetensors    the search after 40 steps; the newest two
-    scores.safetensors   circuit.json    report.json       once it has finished
+    scores.safetensors   circuit.json                      once it has finished
+    report.json          attention.json                    once the circuit has been measured
 
 Files are replaced whole (`atomic_write`); metrics.jsonl alone grows, so its last line may be torn:
 it is ignored, and cut off when the folder is opened again. Nothing in here is a pickle.
@@ -37,7 +38,7 @@ SPACE = 10_000_000  # bytes: scores, circuit, report and metrics of a run of any
 CHECKPOINTS = 2  # kept; the older one is for a disk that loses the newer
 
 _CONFIG, _METRICS, _CHECKPOINTS, _LOCK = "config.json", "metrics.jsonl", "checkpoint", ".lock"
-_RESULTS = ("scores.safetensors", "circuit.json", "report.json")
+_RESULTS = ("scores.safetensors", "circuit.json", "report.json", "attention.json")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from edgewise import attention
 from edgewise.cli import flags
-from edgewise.cli.evaluate import OWN, measure
+from edgewise.cli.evaluate import OWN, measure, save_patterns
 from edgewise.cli.flags import MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished
@@ -58,6 +59,8 @@ class Command:
         output.say(f"loading {run.config['model']['name']}")
         model = run.model(device=self.device)
         task = run.task(model)
+        if not (self.run / attention.FILE).exists():
+            save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
         if report is None:
             report = measure(
                 model,

@@ -12,7 +12,7 @@ from tyro.conf import arg
 
 from edgewise import runs
 from edgewise.cli import flags, session
-from edgewise.cli.evaluate import OWN, measure
+from edgewise.cli.evaluate import OWN, measure, save_patterns
 from edgewise.cli.flags import MaybeInt, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
@@ -163,6 +163,7 @@ class Discover:
             batch_size=command.eval_batch_size,
             with_eap=with_eap,
         )
+        save_patterns(command.out, model, task, found.circuit, command.ablation)
         report.save(command.out)
         return report
 

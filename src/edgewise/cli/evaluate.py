@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from edgewise import attention
 from edgewise.circuit import Circuit
 from edgewise.cli import flags
 from edgewise.cli.flags import MaybeInt, MaybePath, MaybeText, Switch
@@ -14,6 +15,7 @@ from edgewise.cli.session import Finished, make_task
 from edgewise.discovery import EAP, discover
 from edgewise.evaluation import evaluate
 from edgewise.models.model import Model
+from edgewise.patterns import of_samples
 from edgewise.report import Report
 from edgewise.tasks import Task
 
@@ -65,6 +67,7 @@ class Command:
             if self.dtype is None and (self.run / "report.json").exists():
                 old = Report.load(self.run)  # its curves, which are as good as ever
                 report = replace(report, curves=old.curves, order=old.order)
+            save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
         if out is not None:
             report.save(out)
         output.result(str(report), report.to_json())
@@ -101,6 +104,11 @@ def measure(
             seed=seed,
             progress=progress,
         )
+
+
+def save_patterns(run: Path, model: Model, task: Task, circuit: Circuit, ablation: str) -> None:
+    """Writes attention.json into a run's folder: where heads look in its first test prompts."""
+    attention.save(of_samples(model, task, circuit, OWN, ablation=ablation), run)
 
 
 def parse(argv: Sequence[str]) -> Command:

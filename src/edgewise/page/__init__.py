@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from edgewise.attention import Attention
 from edgewise.circuit import Circuit
 from edgewise.files import atomic_write, file_in
 from edgewise.page.payload import MAX_RANKED, payload
@@ -38,7 +39,7 @@ def view(
     scores: EdgeScores | None = None,
     run: str | os.PathLike[str] | None = None,
     other: Circuit | None = None,
-    attention: Sequence[Mapping[str, Any]] = (),
+    attention: Sequence[Attention] = (),
     by: Order | None = None,
 ) -> Path:
     """Writes the circuit as the HTML file `path`, or as circuit.html in the folder `path`.
@@ -48,8 +49,7 @@ def view(
     run         the run's folder: its metrics.jsonl gives the training curves, and what isn't given
                 here (report, scores, attention) is read from it if it is there
     other       a second circuit of the same graph, for the diff
-    attention   patterns to show: each {"tokens": T strings, "layer", "head", "full": (T, T),
-                "circuit": (T, T)}, rows are queries
+    attention   where heads look in prompts (`edgewise.patterns`)
     by          the slider's order; unless given, the circuit's or the scores' own
 
     Raises GraphError when scores or `other` are of another graph, ConfigError for a circuit of

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgewise.attention import FILE, Attention, load
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, GraphError, RunError
 from edgewise.report import Report
@@ -31,7 +32,7 @@ def payload(
     scores: EdgeScores | None,
     run: str | os.PathLike[str] | None,
     other: Circuit | None,
-    attention: Sequence[Mapping[str, Any]],
+    attention: Sequence[Attention],
     by: Order | None,
 ) -> dict[str, Any]:
     """Everything the page shows; arguments and errors as for `view`."""
@@ -43,7 +44,8 @@ def payload(
             scores = EdgeScores.load(folder)
         if report is None and (folder / "report.json").is_file():
             report = Report.load(folder)
-        attention = attention or _read(folder / "attention.json")
+        if not attention and (folder / FILE).is_file():
+            attention = load(folder)
     if report is not None and report.n_edges != circuit.graph.n_edges:
         raise GraphError(
             f"the report is of a graph of {report.n_edges:,} edges, the circuit of one of "
@@ -71,7 +73,7 @@ def payload(
         "report": _clean(found) if found else None,
         "areas": None if report is None else _clean(report.areas().get(order)),
         "history": None if folder is None else _history(folder / "metrics.jsonl"),
-        "attention": [_pattern(pattern) for pattern in attention],
+        "attention": [_patterns(circuit, one) for one in attention],
         "provenance": _clean(provenance),
     }
     if other is not None:
@@ -163,19 +165,6 @@ def _label(circuit: Circuit) -> str:
 # --- files of a run ------------------------------------------------------------------------------
 
 
-def _read(file: Path) -> list[Any]:
-    """A JSON file's list; an empty one if it isn't there."""
-    if not file.is_file():
-        return []
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{file} is no JSON file: {error}") from error
-    if not isinstance(content, list):
-        raise RunError(f"{file} must hold a list, not {type(content).__name__}")
-    return content
-
-
 def _history(file: Path) -> dict[str, list[float | int | None]] | None:
     """The columns of metrics.jsonl, thinned evenly; None without records.
 
@@ -204,23 +193,11 @@ def _history(file: Path) -> dict[str, list[float | int | None]] | None:
 # --- numbers -------------------------------------------------------------------------------------
 
 
-def _pattern(pattern: Mapping[str, Any]) -> dict[str, Any]:
-    """An attention pattern with three decimals; ConfigError unless its parts fit together."""
-    tokens = [str(token) for token in pattern["tokens"]]
-    shown: dict[str, Any] = {
-        "tokens": tokens,
-        "layer": int(pattern["layer"]),
-        "head": int(pattern["head"]),
-    }
-    for side in ("full", "circuit"):
-        weights = np.asarray(pattern[side], np.float64)
-        if weights.shape != (len(tokens), len(tokens)):
-            raise ConfigError(
-                f"attention of a{shown['layer']}.h{shown['head']}: {side!r} has shape "
-                f"{weights.shape}, but there are {len(tokens)} tokens"
-            )
-        shown[side] = [_short(x, 3) for x in weights.round(3).ravel().tolist()]
-    return shown
+def _patterns(circuit: Circuit, attention: Attention) -> dict[str, Any]:
+    """Attention patterns as JSON; GraphError for a head that the circuit's graph doesn't have."""
+    if unknown := set(attention.heads) - set(circuit.graph.writers):
+        raise GraphError(f"attention of {min(unknown)}, which {circuit.graph} doesn't have")
+    return attention.to_json()
 
 
 def _clean(value: Any) -> Any:
