@@ -20,6 +20,7 @@ import torch
 
 import edgewise
 from edgewise.discovery import EdgePruning
+from edgewise.files import readable
 from edgewise.models.model import Model
 from edgewise.tasks import Task
 
@@ -85,7 +86,7 @@ def main() -> None:
         ratios = [ours / theirs for ours, theirs in zip((made, held, step), first, strict=True)]
         print(
             f"{size['train']:>9,} prompts: made in {made:.2f} s (x{ratios[0]:.2f}), fingerprint "
-            f"{read:.2f} s, {held / 1e6:.2f} MB (x{ratios[1]:.2f}), step {step:.2f} s "
+            f"{read:.2f} s, {readable(held)} (x{ratios[1]:.2f}), step {step:.2f} s "
             f"(x{ratios[2]:.2f})",
             flush=True,
         )

@@ -1,7 +1,7 @@
 """One behaviour asked for in two forms: does the model use one circuit or two?
 
     python examples/prompting_styles.py [--model smollm2-135m] [--task capitals] [--density 0.02]
-        [--steps 160] [--train 100] [--test 100] [--out runs/prompting-styles] [--page FILE.md]
+        [--steps 200] [--train 300] [--test 100] [--out runs/prompting-styles] [--page FILE.md]
 
 Edge Pruning finds a circuit for each form. Each circuit, what they share, both together and what
 only one has are evaluated on both forms, and their overlap is compared with chance. This is the
@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--task", choices=FORMS, default="capitals")
     parser.add_argument("--density", type=float, default=0.02)
-    parser.add_argument("--steps", type=int, default=160)
-    parser.add_argument("--train", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=edgewise.EdgePruning.steps)
+    parser.add_argument("--train", type=int, default=300)
     parser.add_argument("--test", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/prompting-styles"))
     parser.add_argument("--page", type=Path)
