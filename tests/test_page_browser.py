@@ -1,7 +1,6 @@
 """The page, in a real browser: what it counts, lists and compares is what Python says."""
 
 import itertools
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -443,29 +442,24 @@ def test_a_notebook_shows_the_page_in_a_frame(driver: webdriver.Chrome, tmp_path
     assert Circuit.full(Graph(12, 12, 12))._repr_html_() is None
 
 
-def test_five_thousand_edges_follow_the_slider(
-    open_page: Open, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Prints the frame times: in software, on a busy machine, no tight limit would hold."""
+def test_five_thousand_edges_follow_the_slider(open_page: Open) -> None:
+    """Every frame of a drag draws its own stop; `benchmarks/page.py` says how fast."""
     scores = random_scores(Graph(12, 12, 12))
     page = open_page(scores.top(5000), scores=scores)
     script = """
-        const done = arguments[0], times = [];
-        let last = null, i = 0;
-        const frame = (now) => {
-          if (last !== null) times.push(now - last);
-          last = now;
-          edgewise.change({ k: 4900 + ((7 * i) % 200) });
-          if (++i <= 40) requestAnimationFrame(frame); else done(times);
+        const done = arguments[0], drawn = [];
+        let k = 4900;
+        const frame = () => {
+          if (k > 4900) drawn.push([edgewise.scene.n, edgewise.scene.drawn.length]);
+          k += 10;
+          edgewise.change({ k });
+          if (k <= 5000) requestAnimationFrame(frame); else done(drawn);
         };
         requestAnimationFrame(frame);
     """
-    times = sorted(page.driver.execute_async_script(script))
-    slow = times[int(0.95 * len(times))]
-    with capsys.disabled():
-        print(f"\n5,000 edges: {statistics.median(times):.0f} ms a frame, 95% within {slow:.0f} ms")
-    assert len(times) == 40
-    assert statistics.median(times) < 2000
+    drawn = page.driver.execute_async_script(script)
+    circuits = [scores.top(k) for k in range(4910, 5010, 10)]
+    assert drawn == [[len(one), int(one.alive.sum())] for one in circuits]
 
 
 def test_places_do_not_depend_on_the_circuit(open_page: Open) -> None:
