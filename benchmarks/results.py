@@ -22,6 +22,7 @@ from pathlib import Path
 
 import edgewise
 from edgewise.discovery import METHODS, EdgePruning, Method
+from edgewise.models.model import Model
 from edgewise.report import Report, Row
 from edgewise.tasks import make
 
@@ -81,7 +82,7 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
         yield Run(given.models[0], "ioi", name, EdgePruning.paper("ioi", **changes))
 
 
-def execute(run: Run, model: edgewise.Model, densities: list[float]) -> None:
+def execute(run: Run, model: Model, densities: list[float]) -> None:
     """Search and measure, unless that is done."""
     if (run.folder / "report.json").exists():
         return
@@ -188,7 +189,7 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true")
     given = parser.parse_args()
     part, parts = map(int, given.part.split("/"))
-    models: dict[str, edgewise.Model] = {}
+    models: dict[str, Model] = {}
     for run in () if given.tables else list(planned(given))[part - 1 :: parts]:
         if run.model not in models:
             models = {run.model: edgewise.load(run.model)}

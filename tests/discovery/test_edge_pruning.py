@@ -157,7 +157,10 @@ def test_it_is_more_faithful_than_attribution(control):
 
 def test_training_lowers_its_own_loss():
     """With the density held: later steps beat earlier ones."""
-    method = pruning(density=0.4, start_density=0.4, reach=0.0, steps=60, temperature=0.1)
+    method = pruning(
+        density=0.4, start_density=0.4, reach=0.0, steps=60, init="eap", lr=0.3,
+        temperature=0.1, final_temperature=0.1,
+    )  # fmt: skip
     history = discover(tiny.model("gpt2"), TASK, method).history
     losses = [record["loss"] for record in history]
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:5])
@@ -504,6 +507,7 @@ REFUSED = [
     ({"steps": 0}, "steps=0"),
     ({"batch_size": 0}, "batch_size=0"),
     ({"init_prompts": 0}, "init_prompts=0"),
+    ({"init_steps": 0}, "init_steps=0"),
     ({"spread": -1.0}, "spread=-1.0"),
     ({"noise": -0.1}, "noise=-0.1"),
     ({"temperature": 0.0}, "temperature=0.0"),
