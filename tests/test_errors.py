@@ -19,6 +19,7 @@ def test_the_docstring_draws_the_whole_tree():
         (errors.GraphError, ValueError),
         (errors.ModelError, ValueError),
         (errors.NonFiniteError, ArithmeticError),
+        (errors.LostProcessError, RuntimeError),
         (errors.DiskError, OSError),
     ],
 )

@@ -9,6 +9,7 @@
     │   ├── GraphError           an edge or node that doesn't exist, graphs that differ
     │   └── RunError             a folder that holds another run, or a corrupt one
     ├── NonFiniteError(ArithmeticError)    a loss or score became NaN or infinite
+    ├── LostProcessError(RuntimeError)     another process of the same run ended or hangs
     └── DiskError(OSError)       no space left
 
 A message says what came, what is allowed, and what to type. Our own broken invariants: `assert`.
@@ -49,6 +50,10 @@ class RunError(UserError):
 
 class NonFiniteError(EdgewiseError, ArithmeticError):
     """A loss or score became NaN or infinite."""
+
+
+class LostProcessError(EdgewiseError, RuntimeError):
+    """Another process of the same run ended, or doesn't answer."""
 
 
 class DiskError(EdgewiseError, OSError):

@@ -3,12 +3,12 @@
 For each batch the embeddings, the full model's logits and the ablated run are computed once. Every
 circuit is then one masked forward pass over them (`stream`): the circuit itself, all edges, none,
 random ones, the baselines that are given, and the top edges of a ranking at each density. What is
-kept between batches is one number for each circuit, metric and prompt.
+kept between batches is one number for each circuit, metric and prompt. Several processes share the
+prompts, and each has the report of all.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import ceil
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -16,18 +16,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from edgewise import runtime
 from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
 from edgewise.curve import DENSITIES, sizes_at
 from edgewise.errors import ConfigError, GraphError, NonFiniteError
 from edgewise.estimate import Estimate
-from edgewise.metrics import measure
+from edgewise.metrics import METRICS, measure
 from edgewise.models.model import Model
-from edgewise.prepared import Prepared, prepare, reference_means
+from edgewise.prepared import prepare, reference_means
 from edgewise.report import Predictions, Report, Row, Sample
 from edgewise.scores import EdgeScores, Order
 from edgewise.stream import as_mask
-from edgewise.tasks.example import Example
+from edgewise.tasks.shares import Share
 from edgewise.tasks.task import Task
 
 __all__ = ["Estimate", "Report", "Row", "Sample", "evaluate", "measured"]
@@ -70,7 +71,7 @@ def evaluate(
                 edges are rounded down, and a point of none is left out
     samples     how many prompts, from the first on, to show with both models' predictions
     seed        of the random circuits and the bootstrap
-    progress    called after each batch with {"step", "steps"}
+    progress    called after each batch with {"step", "steps"}, by the main process
 
     Raises GraphError for circuits of another graph than the model's, DataError for an empty split,
     ConfigError for other arguments, NonFiniteError where a circuit's metrics are not finite.
@@ -79,9 +80,7 @@ def evaluate(
     ranked = _ranked(model, scores, densities, by)
     reference = _reference(model, task, ablation, reference, batch_size)
     circuits = list(dict.fromkeys([*(c for row in rows.values() for c in row), *ranked]))
-    values, shown = _measured(
-        model, task, circuits, split, ablation, reference, batch_size, samples, progress
-    )
+    values = _measured(model, task, circuits, split, ablation, reference, batch_size, progress)
     order = by or ("value" if scores is None else scores.order)
     curve = tuple(_row((one,), [values[one]], seed) for one in ranked)
     return Report(
@@ -94,7 +93,7 @@ def evaluate(
         rows={
             name: _row(draws, [values[one] for one in draws], seed) for name, draws in rows.items()
         },
-        samples=tuple(shown),
+        samples=_samples(model, task, circuit, split, ablation, reference, samples),
         curves={order: curve} if curve else {},
         order=order,
     )
@@ -117,17 +116,8 @@ def measured(
     for number, one in enumerate(circuits):
         _check(model, one, f"circuit {number}")
     reference = _reference(model, task, ablation, reference, batch_size)
-    values, _ = _measured(
-        model,
-        task,
-        list(dict.fromkeys(circuits)),
-        split,
-        ablation,
-        reference,
-        batch_size,
-        0,
-        progress,
-    )
+    once = list(dict.fromkeys(circuits))
+    values = _measured(model, task, once, split, ablation, reference, batch_size, progress)
     return tuple(_row((one,), [values[one]], seed) for one in circuits)
 
 
@@ -139,30 +129,22 @@ def _measured(
     ablation: Ablation,
     reference: Means | None,
     batch_size: int,
-    samples: int,
     progress: Callable[[Mapping[str, Any]], None] | None,
-) -> tuple[dict[Circuit, Values], list[Sample]]:
-    """One pass over a split: every circuit's numbers, and samples of the first one."""
-    examples = task.examples(split)
-    collected: list[dict[str, list[np.ndarray]]] = [{} for _ in circuits]
-    shown: list[Sample] = []
-    for step, batch in enumerate(task.batches(split, batch_size)):
+) -> dict[Circuit, Values]:
+    """One pass over a split: every circuit's numbers."""
+    collected = {(one, name): [np.zeros(0)] for one in circuits for name in METRICS}
+    share = Share(task, split, range(len(task.examples(split))), batch_size)
+    for step, batch in enumerate(share):
         ready = prepare(model, batch, ablation, reference)
-        for number, one in enumerate(circuits):
+        for one in circuits:
             logits = ready.logits(as_mask(model, one), live=True)
-            for name, found in measure(ready.full, logits, ready.batch).items():
-                collected[number].setdefault(name, []).append(_finite(found, name, one, model))
-            if number == 0 and len(shown) < samples:
-                these = range(len(shown), min(len(shown) + len(batch), samples))
-                shown += _samples(model, [examples[i] for i in these], ready, logits)
+            if batch.weights.any():
+                for name, found in measure(ready.full, logits, ready.batch).items():
+                    collected[one, name].append(found.cpu().numpy())
         del ready  # or two ablated runs are in memory while the next batch's is made
-        if progress is not None:
-            progress({"step": step + 1, "steps": ceil(len(examples) / batch_size)})
-    values = {
-        one: {name: np.concatenate(parts) for name, parts in found.items()}
-        for one, found in zip(circuits, collected, strict=True)
-    }
-    return values, shown
+        if progress is not None and runtime.is_main():
+            progress({"step": step + 1, "steps": len(share)})
+    return _values(collected, model)
 
 
 def _reference(
@@ -219,12 +201,19 @@ def _ranked(
     return [scores.top(size, by) for size in sizes]
 
 
-def _finite(found: Tensor, name: str, circuit: Circuit, model: Model) -> np.ndarray:
-    values = found.cpu().numpy()
-    if not np.isfinite(values).all():
-        raise NonFiniteError(
-            f"{name} of {circuit} is not finite: the model is in {model.dtype}, load it in float32"
-        )
+def _values(
+    collected: Mapping[tuple[Circuit, str], list[np.ndarray]], model: Model
+) -> dict[Circuit, Values]:
+    """The metrics that prompts have, of all processes' prompts in order, which must be finite."""
+    joined = runtime.joined([np.concatenate(parts) for parts in collected.values()])
+    values: dict[Circuit, Values] = {}
+    for (one, name), found in zip(collected, joined, strict=True):
+        if not np.isfinite(found).all():
+            raise NonFiniteError(
+                f"{name} of {one} is not finite: the model is in {model.dtype}, load it in float32"
+            )
+        if len(found):
+            values.setdefault(one, {})[name] = found
     return values
 
 
@@ -242,17 +231,32 @@ def _row(draws: Sequence[Circuit], values: Sequence[Values], seed: int) -> Row:
 
 
 def _samples(
-    model: Model, examples: Sequence[Example], ready: Prepared, logits: Float[Tensor, "A V"]
-) -> Iterator[Sample]:
-    for example, at in zip(examples, ready.batch.first.tolist(), strict=False):
+    model: Model,
+    task: Task,
+    circuit: Circuit,
+    split: str,
+    ablation: Ablation,
+    reference: Means | None,
+    count: int,
+) -> tuple[Sample, ...]:
+    """The first prompts of a split, in every process."""
+    examples = task.examples(split)[:count]
+    if not examples:
+        return ()
+    ready = prepare(model, task.batch(split, range(len(examples))), ablation, reference)
+    logits = ready.logits(as_mask(model, circuit), live=True)
+    shown = []
+    for example, at in zip(examples, ready.batch.first.tolist(), strict=True):
         prompt = slice(0, example.positions[0] + 1)
-        yield Sample(
+        sample = Sample(
             prompt=_text(model, example.clean[prompt]),
             corrupted=_text(model, example.corrupted[prompt]),
             answer=_text(model, example.answers),
             full=_best(model, ready.full[at], ready.batch.token_set),
             circuit=_best(model, logits[at], ready.batch.token_set),
         )
+        shown.append(sample)
+    return tuple(shown)
 
 
 def _best(

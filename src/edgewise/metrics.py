@@ -26,6 +26,17 @@ from torch import Tensor
 from edgewise.ops.kl import kl_rows
 from edgewise.tasks.example import Batch
 
+METRICS = (
+    "kl",
+    "exact_match",
+    "exact_match_right",
+    "exact_match_wrong",
+    "accuracy",
+    "logit_difference",
+    "probability_difference",
+    "probability_difference_10",
+    "kendall_tau",
+)
 YEARS = 100  # a token set of this size is the years "00".."99"
 
 
@@ -34,18 +45,18 @@ def measure(
 ) -> dict[str, Float[Tensor, " _"]]:
     """Every metric that some prompt of the batch has, from both models' logits."""
     match, right = exact_match(full, circuit, batch), accuracy(full, batch).bool()
-    found = {
-        "kl": kl(full, circuit, batch),
-        "exact_match": match,
-        "exact_match_right": match[right],
-        "exact_match_wrong": match[~right],
-        "accuracy": accuracy(circuit, batch),
-        "logit_difference": logit_difference(circuit, batch),
-        "probability_difference": probability_difference(circuit, batch),
-        "probability_difference_10": probability_difference_10(circuit, batch),
-        "kendall_tau": kendall_tau(full, circuit, batch),
-    }
-    return {name: values for name, values in found.items() if len(values)}
+    found = (
+        kl(full, circuit, batch),
+        match,
+        match[right],
+        match[~right],
+        accuracy(circuit, batch),
+        logit_difference(circuit, batch),
+        probability_difference(circuit, batch),
+        probability_difference_10(circuit, batch),
+        kendall_tau(full, circuit, batch),
+    )
+    return {name: values for name, values in zip(METRICS, found, strict=True) if len(values)}
 
 
 def kl(

@@ -68,9 +68,16 @@ class RunFolder:
         path = Path(path)
         # As it will be read: tuples become lists.
         config = json.loads(json.dumps({"format": FORMAT, **config}, allow_nan=False))
-        if not runtime.is_main():
-            runtime.barrier()  # until the main process has opened it
-            return cls(path, config)
+        folder = None
+        with runtime.main_only() as mine:
+            if mine:
+                folder = cls._open(path, config, overwrite, space)
+        return folder or cls(path, config)
+
+    @classmethod
+    def _open(
+        cls, path: Path, config: Mapping[str, Any], overwrite: bool, space: int
+    ) -> "RunFolder":
         check(path, {}, overwrite, space)
         path.mkdir(parents=True, exist_ok=True)
         held = files.Lock(path / _LOCK)
@@ -82,7 +89,6 @@ class RunFolder:
         _sweep(path)
         folder = cls(path, config, held)
         folder._rewrite(lambda step: True)
-        runtime.barrier()
         return folder
 
     def close(self) -> None:
@@ -113,12 +119,14 @@ class RunFolder:
 
     def truncate(self, step: int) -> None:
         """Drops the records at or after `step`: those that going on from there writes again."""
-        self._rewrite(lambda other: other < step)
+        with runtime.main_only() as mine:
+            if mine:
+                self._rewrite(lambda other: other < step)
 
     def _rewrite(self, keep: Callable[[int], bool]) -> None:
         """Keeps the whole records whose step passes; leaves the file alone if that is all."""
         file = self.path / _METRICS
-        if not runtime.is_main() or not file.exists():
+        if not file.exists():
             return
         kept = "".join(line for record, line in _lines(file) if keep(record["step"])).encode()
         if len(kept) != file.stat().st_size:
@@ -152,19 +160,26 @@ class RunFolder:
             self._checkpoint(other).unlink()
 
     def load_checkpoint(self) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
-        """(step, tensors on the CPU, state) of the newest that can be read, or None."""
-        for step in self._checkpoints():
-            file = self._checkpoint(step)
+        """(step, tensors on the CPU, state) of the newest that can be read, or None.
+
+        Of several processes the main one says which that is.
+        """
+        found = None
+        for step in self._checkpoints() if runtime.is_main() else ():
             try:
-                with safe_open(file, framework="pt") as stored:
-                    state = json.loads((stored.metadata() or {})["state"])
-                    # copies, because the file itself is mapped and is deleted in time
-                    tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+                found = self._read(step)
+                break
             except (SafetensorError, KeyError, ValueError) as error:
+                file = self._checkpoint(step)
                 warnings.warn(f"{file} is skipped, it can't be read: {error}", stacklevel=2)
-                continue
-            return step, tensors, state
-        return None
+        step = runtime.number_from_main(-1 if found is None else found[0])
+        return found if found or step < 0 else self._read(step)
+
+    def _read(self, step: int) -> tuple[int, dict[str, Tensor], dict[str, Any]]:
+        with safe_open(self._checkpoint(step), framework="pt") as stored:
+            state = json.loads((stored.metadata() or {})["state"])
+            # copies, because the file itself is mapped and is deleted in time
+            return step, {name: stored.get_tensor(name).clone() for name in stored.keys()}, state  # noqa: SIM118
 
     def _checkpoint(self, step: int) -> Path:
         return self.path / _CHECKPOINTS / f"{step}.safetensors"
@@ -195,8 +210,9 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether scores and circuit are there."""
-        return all((self.path / name).is_file() for name in _RESULTS[:2])
+        """Whether scores and circuit are there, by the main process's eyes."""
+        there = all((self.path / name).is_file() for name in _RESULTS[:2])
+        return bool(runtime.number_from_main(there))
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -277,7 +293,7 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         listed = ", ".join(f"{key[9:]} {found[key][0]} -> {found[key][1]}" for key in versions)
         warnings.warn(
             f"{path} was begun with other versions ({listed}): going on may not give the same bits",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

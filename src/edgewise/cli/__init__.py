@@ -7,6 +7,7 @@ Exit codes: 0; 2 for what the user can correct (the message says how); 130 for C
 """
 
 import importlib
+import os
 import shlex
 import sys
 import warnings
@@ -25,6 +26,8 @@ COMMANDS = {
     "models": "what can be loaded; whether a given model can",
     "tasks": "what there is to explain; a task's prompts token by token",
 }
+
+SHARED = ("discover", "evaluate")  # by the processes of `torchrun`
 
 EXAMPLE = """\
 edgewise discover --model smollm2-135m --task ioi --method edge-pruning \\
@@ -48,16 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv[0] not in COMMANDS:
             raise ConfigError(f"no command {argv[0]!r}; there are: {', '.join(COMMANDS)}")
+        if os.environ.get("WORLD_SIZE", "1") != "1" and argv[0] not in SHARED:
+            raise ConfigError(f"`edgewise {argv[0]}` is one process: start it without torchrun")
         module = importlib.import_module(f"edgewise.cli.{argv[0]}")
         module.parse(argv[1:])()
     except EdgewiseError as error:
-        print(f"edgewise: {error}", file=sys.stderr)
+        print(f"edgewise{_which()}: {error}", file=sys.stderr)
         return 2
     except (PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
         print(f"edgewise: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(_interrupted(argv), file=sys.stderr)
+        if not _which():
+            print(_interrupted(argv), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `edgewise tasks | head`
         sys.stderr.close()
@@ -90,6 +96,12 @@ def _interrupted(argv: Sequence[str]) -> str:
     # With --overwrite it would begin again.
     command = shlex.join(["edgewise", *(word for word in argv if word != "--overwrite")])
     return f"\nedgewise: interrupted; to go on from the last checkpoint, type\n    {command}"
+
+
+def _which() -> str:
+    """Which of several processes of `torchrun` this is, unless it is the first."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f", process {rank} of {os.environ.get('WORLD_SIZE', '?')}"
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from edgewise import runs
+from edgewise import runs, runtime
 from edgewise.cli import flags, session
 from edgewise.cli.evaluate import OWN, measure, save_patterns
-from edgewise.cli.flags import MaybeInt, MaybeText, Switch
+from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
 from edgewise.discovery.search import search_dtype
@@ -46,6 +46,7 @@ class Command:
     device: MaybeText = None  # cpu, cuda, ...; a GPU if there is one
     revision: MaybeText = None  # of a hub id
     eval_batch_size: int = 32  # prompts at a time when measuring
+    memory: MaybeFloat = None  # GB that a step's tensors may take; a batch is cut to fit
     overwrite: Switch = False  # delete another run that the folder holds
     json: Switch = False  # print the result as JSON
     quiet: Switch = False  # print the result alone
@@ -59,8 +60,13 @@ class Discover:
     method: Any
 
     def __call__(self) -> None:
-        output = Output(self.command.json, self.command.quiet)
         self.check()
+        with runtime.connected(self.command.device):
+            self.run()
+
+    def run(self) -> None:
+        """In each process, if `torchrun` started several."""
+        output = Output(self.command.json, self.command.quiet, not runtime.is_main())
         model, task = self.loaded(output)
         output.say(self.plan(model, task))
         if not self.finished:
@@ -87,7 +93,7 @@ class Discover:
     @property
     def finished(self) -> bool:
         """Whether the folder holds the circuit already."""
-        return self._state() == FINISHED
+        return runtime.text_from_main(self._state()) == FINISHED
 
     def _state(self) -> str:
         """Of the folder."""
@@ -111,6 +117,7 @@ class Discover:
                 seed=command.seed,
                 ablation=command.ablation,
                 overwrite=command.overwrite,
+                memory_gb=command.memory,
                 progress=progress,
             )
 
@@ -150,7 +157,7 @@ class Discover:
     ) -> Report:
         """The report that the folder holds, or a new one; EAP's circuit may be one of its rows."""
         command = self.command
-        if (command.out / "report.json").exists():
+        if runtime.number_from_main((command.out / "report.json").exists()):
             return Report.load(command.out)
         report = measure(
             model,
@@ -164,7 +171,8 @@ class Discover:
             with_eap=with_eap,
         )
         save_patterns(command.out, model, task, found.circuit, command.ablation)
-        report.save(command.out)
+        if runtime.is_main():
+            report.save(command.out)
         return report
 
     def closing(self, report: Report, found: Found) -> str:

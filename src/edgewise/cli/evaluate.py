@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from edgewise import attention
+from edgewise import attention, runtime
 from edgewise.circuit import Circuit
 from edgewise.cli import flags
 from edgewise.cli.flags import MaybeInt, MaybePath, MaybeText, Switch
@@ -42,7 +42,12 @@ class Command:
     quiet: Switch = False  # print the report alone
 
     def __call__(self) -> None:
-        output = Output(self.json, self.quiet)
+        with runtime.connected(self.device):
+            self.measure()
+
+    def measure(self) -> None:
+        """In each process, if `torchrun` started several."""
+        output = Output(self.json, self.quiet, not runtime.is_main())
         run = Finished.open(self.run)
         output.say(f"loading {run.config['model']['name']}")
         model = run.model(self.dtype, self.device)
@@ -68,7 +73,7 @@ class Command:
                 old = Report.load(self.run)  # its curves, which are as good as ever
                 report = replace(report, curves=old.curves, order=old.order)
             save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
-        if out is not None:
+        if out is not None and runtime.is_main():
             report.save(out)
         output.result(str(report), report.to_json())
 
@@ -108,7 +113,9 @@ def measure(
 
 def save_patterns(run: Path, model: Model, task: Task, circuit: Circuit, ablation: str) -> None:
     """Writes attention.json into a run's folder: where heads look in its first test prompts."""
-    attention.save(of_samples(model, task, circuit, OWN, ablation=ablation), run)
+    found = of_samples(model, task, circuit, OWN, ablation=ablation)
+    if runtime.is_main():
+        attention.save(found, run)
 
 
 def parse(argv: Sequence[str]) -> Command:

@@ -15,6 +15,7 @@ T = TypeVar("T")
 # Left out unless given: without "{None}|" before the value and "(default: None)" after the help.
 MaybePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
 MaybeInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
+MaybeFloat = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 MaybeText = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 

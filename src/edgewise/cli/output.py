@@ -18,24 +18,26 @@ Progress = Callable[[Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class Output:
-    """json: the result for a program. quiet: the result alone."""
+    """json: the result for a program. quiet: the result alone. mute: not even that."""
 
     json: bool = False
     quiet: bool = False
+    mute: bool = False
 
     def say(self, text: str) -> None:
         """What is going on, for a person."""
-        if not self.quiet:
+        if not (self.quiet or self.mute):
             print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
 
     def warn(self, text: str) -> None:
         """What a person should know of before it is too late."""
-        if not self.quiet:
+        if not (self.quiet or self.mute):
             print(f"warning: {text}", file=sys.stderr, flush=True)
 
     def result(self, text: str, data: Mapping[str, Any]) -> None:
         """What the command was called for: `data` with --json, else `text`."""
-        print(json.dumps(data, allow_nan=False) if self.json else text, flush=True)
+        if not self.mute:
+            print(json.dumps(data, allow_nan=False) if self.json else text, flush=True)
 
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress | None]:
@@ -44,7 +46,7 @@ class Output:
         The function takes records of a search, or any with "step" (how many are done), "steps" and,
         if `what` is not the word for it, "phase".
         """
-        if self.quiet:
+        if self.quiet or self.mute:
             yield None
         elif sys.stderr.isatty():
             with _bar(what) as update:

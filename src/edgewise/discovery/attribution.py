@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from edgewise import runtime
 from edgewise.discovery.found import Result, Search, n_kept
 from edgewise.errors import ConfigError, NonFiniteError
 from edgewise.graph import Graph
@@ -29,6 +30,7 @@ from edgewise.prepared import Prepared, prepare
 from edgewise.scores import EdgeScores, Order
 from edgewise.stream import dense_mask, differences, masked_read
 from edgewise.tasks.example import Batch
+from edgewise.tasks.shares import Share
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,13 @@ def eap_values(
     count = min(count, prompts or count)
     total = torch.zeros(graph.n_edges, device=search.model.device)
     began = time.monotonic()
-    for start in range(0, count, batch_size):
-        indices = range(start, min(start + batch_size, count))
-        batch = search.task.batch("train", indices)
+    at_most = min(batch_size, search.at_most or batch_size)
+    share = Share(search.task, "train", range(count), at_most)
+    for number, batch in enumerate(share, start=1):
         ready = prepare(search.model, batch, search.ablation, search.reference)
-        total += _gradient(ready, steps) / count
+        total += _gradient(ready, steps)
         if search.progress is not None:
-            done, seconds = indices.stop, time.monotonic() - began
+            done, seconds = round(count * number / len(share)), time.monotonic() - began
             left = seconds * (count - done) / done
             search.progress(
                 {
@@ -124,6 +126,7 @@ def eap_values(
                     "seconds_left": left,
                 }
             )
+    total = runtime.total(total)
     if not torch.isfinite(total).all():
         raise NonFiniteError(
             "attribution gave NaN or infinite scores; load the model with dtype='float32'"
@@ -132,7 +135,7 @@ def eap_values(
 
 
 def _gradient(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
-    """Sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
+    """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, run = ready.model, ready.outer, ready.run
     contrast = None if steps == 1 else differences(model, outer, run)
     z = torch.ones(model.graph.n_edges, device=model.device, requires_grad=True)
@@ -143,7 +146,7 @@ def _gradient(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
         mask = dense_mask(model.graph, z)
         at = replace(outer, embeddings=line)
         read = masked_read(model, mask, at, run, ready.index, contrast=contrast)
-        metric = task_metric(model.head(read), ready.batch).sum()
+        metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
         total += torch.autograd.grad(metric, z)[0] / steps
     return total
 

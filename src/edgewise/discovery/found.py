@@ -34,7 +34,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """One run of a method: on what, from which seed, and where it reports and saves."""
+    """One run of a method: on what, from which seed, and where it reports and saves.
+
+    at_most    prompts that a process may run at a time (None: as many as the method likes)
+    """
 
     model: Model
     task: Task
@@ -43,6 +46,7 @@ class Search:
     seed: int
     folder: RunFolder | None
     progress: Progress | None
+    at_most: int | None = None
 
     def report(self, record: Mapping[str, Any], **shown: Any) -> None:
         """Save a record, and show it with what is only of interest while waiting."""

@@ -1,5 +1,6 @@
 """`discover`: one verb for every method; checks before work, a folder that can be gone on with."""
 
+import json
 import platform
 import time
 import warnings
@@ -12,11 +13,13 @@ from typing import Any
 
 import torch
 
+from edgewise import runs, runtime
 from edgewise.ablation import Ablation
 from edgewise.circuit import Circuit
 from edgewise.discovery.attribution import EAP, EAPIG, eap, eap_ig
 from edgewise.discovery.edge_pruning import EdgePruning
 from edgewise.discovery.found import Found, Method, Progress, Result, Search
+from edgewise.discovery.memory import prompts_within
 from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
 from edgewise.models.fingerprint import weights_fingerprint
@@ -43,6 +46,7 @@ def discover(
     seed: int = 0,
     ablation: Ablation = "interchange",
     overwrite: bool = False,
+    memory_gb: float | int | None = None,
     progress: Progress | None = None,
 ) -> Found:
     """The circuit of `model` for `task` that `method` finds, learning from the training split.
@@ -52,10 +56,15 @@ def discover(
     seed        of everything random
     ablation    what absent edges carry: "interchange", "mean" or "zero"
     overwrite   delete another run that `out` holds
-    progress    called with each record as it comes, with the time left
+    memory_gb   what a step's tensors may take in a process, beside weights and kept runs, in GB: a
+                batch that needs more goes through in pieces, with the same result to rounding
+    progress    called with each record as it comes, with the time left, by the main process
 
-    Raises ConfigError, DataError, RunError or DiskError before any work, NonFiniteError during it;
-    what a folder has by then stays good.
+    Several processes (`edgewise.runtime`) that call this alike share every batch, and return the
+    same circuit; `out` must be a folder that all of them see.
+
+    Raises ConfigError, DataError, RunError or DiskError before any work, NonFiniteError or
+    LostProcessError during it; what a folder has by then stays good.
     """
     if type(method) not in _SEARCHES:
         known = ", ".join(kind.__name__ for kind in _SEARCHES)
@@ -66,10 +75,13 @@ def discover(
         raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
     if seed < 0:
         raise ConfigError(f"seed={seed}: it must be 0 or more")
+    at_most = None if memory_gb is None else prompts_within(model, task, memory_gb)
     config = describe(model, task, method, ablation, seed)
     here = config["search_dtype"]
-    if out is not None and not overwrite and _chooses(model, method):
-        config["search_dtype"] = _begun_in(out) or here
+    if _chooses(model, method):
+        begun = None if out is None or overwrite else _begun_in(out)
+        config["search_dtype"] = runtime.text_from_main(begun or here)
+    _refuse_discord(config)
     folder = None if out is None else RunFolder.open(out, config, overwrite)
     try:
         if folder is not None and folder.finished:
@@ -80,7 +92,8 @@ def discover(
                 f"{here}: it goes on as begun",
                 stacklevel=2,
             )
-        return _search(model, task, method, ablation, seed, folder, progress, config)
+        heard = progress if runtime.is_main() else None
+        return _search(model, task, method, ablation, seed, folder, heard, at_most, config)
     finally:
         if folder is not None:
             folder.close()
@@ -119,20 +132,22 @@ def _search(
     seed: int,
     folder: RunFolder | None,
     progress: Progress | None,
+    at_most: int | None,
     config: dict[str, Any],
 ) -> Found:
     began, peak = time.monotonic(), Peak.begin(model.device)
     dtype = getattr(torch, config["search_dtype"])
     working = model if dtype == model.dtype else cast(model, dtype)
     reference = reference_means(working, task) if ablation == "mean" else None
-    search = Search(working, task, ablation, reference, seed, folder, progress)
+    search = Search(working, task, ablation, reference, seed, folder, progress, at_most)
     result = _SEARCHES[type(method)](method, search)
     seconds = time.monotonic() - began
     if result.history:
         seconds = float(result.history[-1]["seconds"])
     provenance = {**config, "seconds": seconds, "peak_bytes": peak.n_bytes()}
-    scores = replace(result.scores, provenance=provenance)
-    circuit = scores.top(result.kept)
+    values = runtime.from_main(torch.tensor(result.scores.values)).numpy()
+    scores = replace(result.scores, values=values, provenance=provenance)
+    circuit = scores.top(runtime.number_from_main(result.kept))
     _refuse_dead(circuit, method)
     if folder is not None:
         folder.finish(scores, circuit)
@@ -160,6 +175,21 @@ def _begun_in(out: str | PathLike[str]) -> str | None:
     if not (Path(out) / "config.json").is_file():
         return None
     return read_config(out).get("search_dtype")
+
+
+def _refuse_discord(config: dict[str, Any]) -> None:
+    """ConfigError in every process if one was given another run than the main one."""
+    ours = json.loads(json.dumps(config))
+    found = runs.differences(json.loads(runtime.text_from_main(json.dumps(config))), ours)
+    others = [key for key in found if not key.startswith("versions")]
+    if runtime.largest(len(others)):
+        detail = [f"{key} {found[key][1]!r}, not {found[key][0]!r}" for key in others]
+        raise ConfigError(
+            f"process {runtime.rank()} was given another run than process 0 ({', '.join(detail)})"
+            if others
+            else "another process was given another run: start all with one command, on the same "
+            "weights and data"
+        )
 
 
 def _refuse_dead(circuit: Circuit, method: Method) -> None:

@@ -2,11 +2,15 @@
 
 Noise and batches of a step follow from the seed and the step's number, so the state is what the
 optimiser holds and nothing else, and a resumed run is the uninterrupted one bit for bit.
+
+Several processes each take a share of every batch. Gates and optimiser are the same in all of them;
+once a step the gradient of the gates is summed over them, and they take the main process's gates.
 """
 
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from edgewise.discovery.found import Result, Search, n_kept
 from edgewise.errors import NonFiniteError
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
+from edgewise.prepared import Prepared
 from edgewise.scores import EdgeScores
 from edgewise.stream import dense_mask
 
@@ -128,7 +133,6 @@ class _Training:
     def advance(self, step: int) -> None:
         """One optimisation step."""
         method = self.method
-        ready = self.batches.at(step)
         if method.control == "budget":
             target, z, logits = self._budgeted(step)
         else:
@@ -137,24 +141,24 @@ class _Training:
         if method.nodes:
             node = gates.sample(self.nodes, self._uniform(step, 1, self.nodes))
             effective = z * node[self.writer_of]
-        mask = dense_mask(self.graph, effective)
-        rows = kl_rows(ready.full, ready.logits(mask, live=True), ready.batch.token_set)
-        kl = loss = (rows * ready.batch.weights).sum()
+        kl, gradient = self._kl(step, effective.detach())
+        loss, penalty = kl, None
         if method.control == "lagrangian":
             aim = method.sparsity_target(self.graph)
             rises = method.sparsity_warmup
             aim = lagrangian.target_at(step, aim, rises, method.schedule)
             target = 1 - aim
-            loss = loss + lagrangian.penalty(1 - z.mean(), aim, self.multipliers)
+            penalty = lagrangian.penalty(1 - z.mean(), aim, self.multipliers)
+            loss = kl + penalty.detach()
         self.optimiser.zero_grad()
-        loss.backward()
+        effective.backward(gradient, retain_graph=penalty is not None)
+        if penalty is not None:
+            penalty.backward()
         if method.control == "budget":
             assert logits.grad is not None
             temperature = self._temperature(step)
             sigmoid = torch.sigmoid(logits.detach() / temperature)
             self.log_alpha.grad = budget.project(logits.grad, sigmoid)
-        for p in self.trained:
-            p.grad = runtime.all_reduce_mean(p.grad)
         self._refuse_non_finite(step, loss)
         if method.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.trained, method.clip)
@@ -178,6 +182,21 @@ class _Training:
             steps_per_second=1 / done,
             seconds_left=done * (method.steps - step - 1),
         )
+
+    def _kl(self, step: int, values: Float[Tensor, " E"]) -> tuple[Tensor, Float[Tensor, " E"]]:
+        """The batch's KL with gates of these values, and its gradient with respect to them."""
+        values = runtime.from_main(values).requires_grad_()
+        kl = sum(map(partial(self._piece, values), self.batches.at(step)))
+        found = runtime.total(torch.cat([values.grad, kl[None]]))
+        return found[-1], found[:-1]
+
+    def _piece(self, values: Float[Tensor, " E"], ready: Prepared) -> Tensor:
+        """A piece's part of the KL; its gradient is added to that of `values`."""
+        mask = dense_mask(self.graph, values)
+        rows = kl_rows(ready.full, ready.logits(mask, live=True), ready.batch.token_set)
+        kl = (rows * ready.batch.weights).sum()
+        kl.backward()
+        return kl.detach()
 
     def _budgeted(self, step: int) -> tuple[float, Tensor, Tensor]:
         """The density of a step, its gates, which sum to that, and what they are the gates of."""

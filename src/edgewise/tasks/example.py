@@ -45,7 +45,8 @@ class Batch:
 
     `rows`, `cols`, `answers` and `weights` list the predicting positions prompt by prompt, in
     order; `first[b]` is where prompt b's begin. A weight is 1 / (B * positions of its prompt), so
-    that a weighted sum over A is the mean over prompts of the mean over positions.
+    that a weighted sum over A is the mean over prompts of the mean over positions. In a piece of a
+    larger set (`tasks.shares`) B is that set's; a prompt of weight 0 only stands in for one.
     """
 
     input_ids: Int64[Tensor, "B T"]
@@ -63,6 +64,12 @@ class Batch:
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
+
+    @property
+    def prompt_weights(self) -> Float32[Tensor, " B"]:
+        """Each prompt's share of its set: 1 / B, or 0 if it stands in."""
+        zeros = self.weights.new_zeros(len(self))
+        return zeros.index_add(0, self.rows, self.weights)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with every tensor on `device`."""
