@@ -76,7 +76,7 @@ def test_points_are_measured_once(run, passes, monkeypatch):
     assert len(passes) == 2
 
 
-def test_an_interrupted_curve_goes_on(run, passes, monkeypatch):
+def test_an_interrupted_curve_goes_on(run, passes, monkeypatch, capsys):
     listening = curve.measured
 
     def interrupted(*args, **kwargs):
@@ -86,6 +86,7 @@ def test_an_interrupted_curve_goes_on(run, passes, monkeypatch):
 
     monkeypatch.setattr(curve, "measured", interrupted)
     assert cli.main(["curve", str(run), "--quiet"]) == 130
+    assert f"type\n    edgewise curve {run}" in capsys.readouterr().err
     assert (sizes(run, "value"), sizes(run, "magnitude")) == ([1, 4, 82], [1, 4, 82])
     monkeypatch.setattr(curve, "measured", listening)
     assert cli.main(["curve", str(run), "--quiet"]) == 0

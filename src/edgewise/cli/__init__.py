@@ -95,7 +95,8 @@ def _interrupted(argv: Sequence[str]) -> str:
         return "\nedgewise: interrupted"
     # With --overwrite it would begin again.
     command = shlex.join(["edgewise", *(word for word in argv if word != "--overwrite")])
-    return f"\nedgewise: interrupted; to go on from the last checkpoint, type\n    {command}"
+    since = "checkpoint" if argv[0] == "discover" else "points"
+    return f"\nedgewise: interrupted; to go on from the last {since}, type\n    {command}"
 
 
 def _which() -> str:
