@@ -21,10 +21,10 @@ LEVELS = (
     ("errors",),
     ("graph", "files", "table"),
     ("attention", "curve", "estimate", "report"),
-    ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "cuts"),
+    ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "cuts", "counting"),
     ("models", "tasks", "metrics"),
     ("ablation", "stream", "applied", "patterns", "prepared", "shard", "proof", "adapt", "loading"),
-    ("discovery", "evaluation", "solved"),
+    ("discovery", "evaluation", "forecast", "solved"),
     ("eap_ig", "mib", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),
 )

@@ -34,6 +34,7 @@ from edgewise.graph import Embeddings
 from edgewise.models.bundled import BUNDLED, installed_parts
 from edgewise.models.convert import converted
 from edgewise.models.model import Model
+from edgewise.models.shapes import SHAPES, shape
 
 DTYPES = {
     "float32": torch.float32,
@@ -92,6 +93,19 @@ def load(
             source["attn_implementation"] = attn_implementation
         hf_model = _weights(name, dtype=kind, **source)
     return adapt(hf_model.to(device), tokenizer, name=name, embeddings=embeddings, check=check)
+
+
+def config_of(name: str | os.PathLike[str]) -> Any:
+    """The config of a model that `load` takes, or of a known shape; no weights are read.
+
+    Raises ModelError for a name that leads nowhere.
+    """
+    name = os.fspath(name)
+    if name in SHAPES:
+        return shape(name)
+    place = _place(name, None)
+    with _explained(name):
+        return AutoConfig.from_pretrained(str(place))
 
 
 def refuse_quantised(config: Any, name: str) -> None:

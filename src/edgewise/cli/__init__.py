@@ -23,6 +23,7 @@ COMMANDS = {
     "view": "a circuit, or the difference of two, as an offline web page",
     "plot": "figures for papers: faithfulness against density, or a circuit",
     "export": "a circuit in the file format of another program",
+    "plan": "what a step will take, and what it fits on, from a config alone",
     "models": "what can be loaded; whether a given model can",
     "tasks": "what there is to explain; a task's prompts token by token",
 }

@@ -1,0 +1,251 @@
+"""A forecast against the tensors of a real step, and its arithmetic against sums by hand."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import GPT2Config, MixtralConfig
+
+import tiny
+from edgewise.cli import main
+from edgewise.counting import Counter, storage_bytes
+from edgewise.errors import ConfigError, ModelError
+from edgewise.forecast import Amount, Forecast, empty, forecast
+from edgewise.graph import Graph
+from edgewise.loading import config_of
+from edgewise.models.shapes import SHAPES, shape
+from edgewise.ops import gates
+from edgewise.ops.kl import kl_rows
+from edgewise.prepared import Prepared, prepare
+from edgewise.stream import dense_mask, masked_read
+from edgewise.tasks.example import Example, collate
+
+PROMPTS, TOKENS = 9, 14
+each_model = pytest.mark.parametrize("name", ["gpt2-eager", "llama-gqa-eager", "post-norm"])
+
+
+def prepared(name: str) -> Prepared:
+    example = Example((3,) * TOKENS, (4,) * TOKENS, (TOKENS - 1,), (0,))
+    return prepare(tiny.model(name), collate([example] * PROMPTS, 0))
+
+
+def expected(name: str, batch_size: int = PROMPTS) -> Forecast:
+    config = tiny.model(name).config
+    return forecast(config, tokens=TOKENS, batch_size=batch_size)
+
+
+def tensors(*holders: object) -> list[torch.Tensor]:
+    """The tensors that are fields of these."""
+    return [t for held in holders for t in vars(held).values() if isinstance(t, torch.Tensor)]
+
+
+def open_mask(ready: Prepared) -> torch.Tensor:
+    log_alpha = torch.zeros(ready.model.graph.n_edges, requires_grad=True)
+    return dense_mask(ready.model.graph, gates.gate(log_alpha))
+
+
+# Against a step that happens
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-gqa", "llama-mqa", "parallel"])
+def test_what_a_step_keeps_is_what_its_tape_holds(name):
+    """The run saved for the backward pass, tensor by tensor; blocks gone back through let go."""
+    ready, parts = prepared(name), expected(name).parts
+    read = masked_read(ready.model, open_mask(ready), ready.outer, ready.run, ready.index)
+    assert parts["difference buffer"].of(PROMPTS) == storage_bytes([read.grad_fn.delta])
+    shared = tensors(*ready.run.layers)
+    kept = [
+        storage_bytes([*tensors(*read.grad_fn.tapes[:blocks]), *shared]) - storage_bytes(shared)
+        for blocks in range(1, ready.model.graph.n_layers + 1)
+    ]
+    found = parts["kept projections"].of(PROMPTS)
+    assert min(abs(found / size - 1) for size in kept) < 0.06
+    run = ready.n_bytes - storage_bytes([ready.full])
+    run += storage_bytes([*ready.outer.embeddings, *tensors(ready.batch)])
+    assert parts["cached run"].of(PROMPTS) == pytest.approx(run, rel=0.03)
+
+
+@each_model
+def test_the_peak_is_that_of_a_step(name):
+    model = tiny.model(name)
+    masked_read(model, open_mask(ready := prepared(name)), ready.outer, ready.run)  # caches filled
+    del ready
+    with Counter("") as counter:
+        ready = prepared(name)
+        read = masked_read(model, open_mask(ready), ready.outer, ready.run, ready.index)
+        kl_rows(ready.full, model.head(read)).sum().backward()
+    found = expected(name)
+    peak = found.peak(PROMPTS) - found.weights - found.parts["gates and optimiser"].of(PROMPTS)
+    assert peak == pytest.approx(counter.peak[""], rel=0.04)
+    assert found.flops.of(PROMPTS) == pytest.approx(counter.flops, rel=0.04)
+
+
+@each_model
+def test_weights_are_those_of_the_model(name):
+    model, found = tiny.model(name), expected(name, 1)
+    parameters = list(model.hf.parameters())
+    assert found.parameters == sum(p.numel() for p in parameters)
+    assert found.weights == storage_bytes([*parameters, *model.hf.buffers()])
+    assert found.graph == model.graph
+    blocks = [storage_bytes(block.module.parameters()) for block in model.blocks]
+    assert (found.blocks, found.block) == (sum(blocks), max(blocks))
+
+
+def test_other_batches_follow_from_two():
+    """But for a block's own scratch, whose largest part may be another in a larger batch."""
+    config = GPT2Config(n_layer=8, n_head=3, n_embd=24, vocab_size=50, n_positions=20)
+    few, many = (forecast(config, tokens=16, batch_size=size) for size in (10, 60))
+    assert few.peak(60) == pytest.approx(many.peak(60), rel=0.06)
+    assert few.flops.of(60) == many.flops.of(60)
+
+
+def test_half_the_bytes_in_half_the_bits():
+    config = tiny.model("llama-gqa").config
+    wide, half = (
+        forecast(config, tokens=TOKENS, batch_size=PROMPTS, dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert wide.weights == pytest.approx(2 * half.weights, rel=1e-3)  # rotary angles stay float32
+    for part in ("difference buffer", "gradient buffer"):
+        sizes = [found.parts[part].of(PROMPTS) for found in (wide, half)]
+        assert sizes == [15 * PROMPTS * TOKENS * 18 * size for size in (4, 2)]
+
+
+# Arithmetic
+
+MADE_UP = Forecast(
+    name="made up",
+    dtype="bfloat16",
+    tokens=10,
+    graph=Graph(2, 1, 1),
+    parameters=500,
+    weights=1000,
+    blocks=800,
+    block=400,
+    parts={"buffer": Amount(0, 30), "gates": Amount(95, 0), "scratch": Amount(5, 20)},
+    flops=Amount(7, 2),
+)
+
+
+def test_a_batch_of_any_size():
+    assert MADE_UP.memory(4) == {"weights": 1000, "buffer": 120, "gates": 95, "scratch": 85}
+    assert MADE_UP.peak(4) == 1300
+    assert MADE_UP.flops.of(4) == 15
+
+
+def test_ranks_share_blocks_and_prompts():
+    """200 bytes are around the blocks; of 800, a rank has 800/n and two blocks gathered."""
+    sharded = replace(MADE_UP, blocks=8000, block=400, weights=8200)
+    assert sharded.memory(9, 4)["weights"] == 200 + 2000 + 800
+    assert sharded.memory(9, 4)["buffer"] == 3 * 30  # the fullest rank has three prompts
+    assert sharded.peak(9, 1) == 8200 + 9 * 50 + 100
+
+
+def test_the_largest_batch_is_the_last_that_fits():
+    # 0.95 c >= 1100 + 50 B
+    assert MADE_UP.largest_batch(1e4) == 168
+    assert MADE_UP.fits(1e4, 168)
+    assert not MADE_UP.fits(1e4, 169)
+    assert MADE_UP.largest_batch(1100) == 0
+    # two ranks: 200 + 400 + 800 + 100 + 50 B/2
+    assert MADE_UP.largest_batch(1e4, 2) == 2 * 160
+
+
+def test_the_fewest_ranks():
+    sharded = replace(MADE_UP, blocks=8000, block=400, weights=8200)  # 8300 + 50 B alone
+    assert sharded.ranks(1e4, 20) == 1  # 9300 of 9500
+    assert sharded.ranks(1e4, 40) == 2  # 10300; then 200 + 4000 + 800 + 100 + 1000
+    assert sharded.ranks(1600 / 0.95, 1) == 18  # 1150 + 8000/n, one prompt each
+    assert sharded.ranks(1150, 1) is None
+
+
+# Which models
+
+
+def test_counts_of_the_papers_large_model():
+    """CodeLlama-13B: 3,877,661 edges with the input maskable, 13.02 billion parameters."""
+    model = empty(shape("codellama-13b"), torch.bfloat16)
+    graph = model.graph
+    assert (graph.n_writers, graph.n_readers, graph.n_edges) == (1641, 4841, 3_877_661)
+    assert sum(p.numel() for p in model.hf.parameters()) == 13_016_028_160
+    assert empty(shape("codellama-13b"), torch.bfloat16, "free").graph.n_edges == 3_872_820
+
+
+def test_known_shapes_are_read():
+    counts = {"gpt2": 32491, "gpt2-medium": 231877, "gpt2-large": 810703, "gpt2-xl": 2235025}
+    counts |= {"llama-3.2-1b": 195865, "llama-3.1-8b": 805681, "smollm2-135m": 70651}
+    counts |= {"codellama-7b": 1592881}
+    for name in SHAPES:
+        graph = empty(shape(name), torch.float32).graph
+        assert graph.n_edges == counts.get(name, graph.n_edges), name
+
+
+def test_a_folder_needs_no_weights(tmp_path):
+    tiny.model("llama-gqa").config.save_pretrained(tmp_path)
+    assert expected("llama-gqa") == replace(
+        forecast(config_of(tmp_path), tokens=TOKENS, batch_size=PROMPTS), name="llama"
+    )
+
+
+def test_what_depends_on_values_is_refused():
+    sizes = {"hidden_size": 64, "intermediate_size": 32, "num_attention_heads": 4}
+    config = MixtralConfig(num_hidden_layers=1, num_key_value_heads=2, vocab_size=50, **sizes)
+    assert forecast(config, tokens=4, batch_size=2, dtype=torch.bfloat16).peak(2) > 0
+    config._experts_implementation = "eager"  # a loop over those that were chosen
+    with pytest.raises(ModelError, match="which experts a router chooses"):
+        forecast(config, tokens=4, batch_size=2, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize("given", [{"tokens": 0}, {"batch_size": 0}])
+def test_numbers_below_one_are_refused(given):
+    with pytest.raises(ConfigError, match="it must be 1 or more"):
+        forecast(shape("gpt2"), **given)
+
+
+@pytest.mark.slow
+def test_the_papers_large_model_fits_one_gpu():
+    """The paper took 32 GPUs of 80 GB; Llama-3.1-70B, 141 GB of weights, takes a few."""
+    found = forecast(shape("codellama-13b"), tokens=64, batch_size=8, dtype=torch.bfloat16)
+    assert found.parts["difference buffer"].of(1) == 1641 * 64 * 5120 * 2
+    assert found.fits(80e9, 16)
+    larger = forecast(shape("llama-3.1-70b"), tokens=64, batch_size=8, dtype=torch.bfloat16)
+    assert larger.largest_batch(141e9) == 0
+    assert 2 <= larger.ranks(80e9, 8) <= 8
+
+
+# The command
+
+
+def test_the_command_prints_the_forecast(tmp_path, capsys):
+    tiny.model("gpt2").config.save_pretrained(tmp_path)
+    given = ["plan", "--model", str(tmp_path), "--batch-size", "6", "--tokens", "8"]
+    assert main([*given, "--world-size", "2", "--tflops", "2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    found = forecast(config_of(tmp_path), tokens=8, batch_size=6, dtype=torch.bfloat16)
+    assert data["bytes"] == found.memory(6, 2)
+    assert data["peak_bytes"] == found.peak(6, 2) == sum(data["bytes"].values())
+    assert data["seconds"] == found.flops.of(6) / 2 / 2e12
+    assert data["fits"]["24"] == {
+        "this": True,
+        "largest_batch": found.largest_batch(24e9, 2),
+        "ranks": 1,
+    }
+    assert main(given) == 0
+    text = capsys.readouterr().out
+    assert f"{data['edges']:,} edges" in text
+    assert "difference buffer" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--dtype", "int8"], "choose float32"),
+        (["--world-size", "9"], "from 1 to the batch size"),
+        (["--tflops", "0"], "above 0"),
+        (["--model", "no/such/model/here"], "no such folder"),
+    ],
+)
+def test_the_command_says_what_is_wrong(given, message, capsys):
+    assert main(["plan", "--model", "gpt2", *given]) == 2
+    assert message in capsys.readouterr().err
