@@ -92,11 +92,11 @@ For example:
 
 
 def _interrupted(argv: Sequence[str]) -> str:
-    if argv[0] != "discover" and "--config" not in argv:
+    if argv[0] not in ("discover", "curve") and "--config" not in argv:
         return "\nedgewise: interrupted"
     # With --overwrite it would begin again.
     command = shlex.join(["edgewise", *(word for word in argv if word != "--overwrite")])
-    since = "checkpoint" if argv[0] == "discover" else "points"
+    since = "points" if argv[0] == "curve" else "checkpoint"
     return f"\nedgewise: interrupted; to go on from the last {since}, type\n    {command}"
 
 
