@@ -28,7 +28,7 @@ COMMANDS = {
     "tasks": "what there is to explain; a task's prompts token by token",
 }
 
-SHARED = ("discover", "evaluate")  # by the processes of `torchrun`
+SHARED = ("discover", "evaluate", "curve")  # by the processes of `torchrun`
 
 EXAMPLE = """\
 edgewise discover --model smollm2-135m --task ioi --method edge-pruning \\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from edgewise import attention
+from edgewise import attention, runtime
 from edgewise.cli import flags
 from edgewise.cli.evaluate import OWN, measure, save_patterns
 from edgewise.cli.flags import MaybeText, Switch
@@ -42,7 +42,12 @@ class Command:
     quiet: Switch = False  # print the result alone
 
     def __call__(self) -> None:
-        output = Output(self.json, self.quiet)
+        with runtime.connected(self.device):
+            self.measure()
+
+    def measure(self) -> None:
+        """In each process, if `torchrun` started several."""
+        output = Output(self.json, self.quiet, not runtime.is_main())
         run = Finished.open(self.run)
         file = self.run / ("report.json" if self.split == OWN else f"report-{self.split}.json")
         report = Report.load(file) if file.exists() else None
@@ -59,7 +64,7 @@ class Command:
         output.say(f"loading {run.config['model']['name']}")
         model = run.model(device=self.device)
         task = run.task(model)
-        if not (self.run / attention.FILE).exists():
+        if not runtime.number_from_main((self.run / attention.FILE).exists()):
             save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
         if report is None:
             report = measure(
@@ -73,13 +78,12 @@ class Command:
                 batch_size=self.batch_size,
                 with_eap=run.config["method"]["name"] != EAP.name,
             )
-        report = known(report, run.scores, sizes)
-        report.save(file)
+        report = saved(known(report, run.scores, sizes), file)
         todo = missing(report, run.scores, sizes)
         for start in range(0, len(todo), AT_ONCE):
             points = todo[start : start + AT_ONCE]
             report = self._pass(model, task, run, report, points, len(todo) - start, output)
-            report.save(file)
+            saved(report, file)
         return report
 
     def _pass(
@@ -106,6 +110,13 @@ class Command:
         for (by, _), row in zip(points, rows, strict=True):
             report = with_row(report, by, row)
         return report
+
+
+def saved(report: Report, file: Path) -> Report:
+    """The report, which the main process writes."""
+    if runtime.is_main():
+        report.save(file)
+    return report
 
 
 def orders(scores: EdgeScores) -> tuple[str, ...]:
