@@ -18,7 +18,7 @@ import torch.distributed as dist
 import tiny
 import toy
 from edgewise import evaluate, runtime
-from edgewise.discovery import EAPIG, EdgePruning, discover
+from edgewise.discovery import ACDC, EAPIG, EdgePruning, discover
 from edgewise.errors import LostProcessError
 from edgewise.models.model import Model
 from edgewise.tasks import Task
@@ -34,6 +34,7 @@ METHODS = {
         BUDGET, control="lagrangian", init="open", init_log_alpha=0.5, nodes=True, clip=0.5
     ),
     "eap-ig": EAPIG(density=0.3, steps=2, batch_size=2),
+    "acdc": ACDC(threshold=0.05, prompts=3, batch_size=2),
 }
 PATIENCE = 300  # seconds
 

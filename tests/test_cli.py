@@ -164,6 +164,39 @@ def test_method_flags_are_each_methods_own(home, tmp_path, capsys):
     assert read_config(tmp_path / "run")["method"]["order"] == "value"
 
 
+def other(home, out, method, *flags):
+    """A command of a method that has neither steps nor, perhaps, a size."""
+    named = ("--model", str(home / "model"), "--task", str(home / "letters.jsonl"))
+    return ["discover", *named, "--method", method, "--out", str(out), "--quiet", *flags]
+
+
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        ("acdc", ("--threshold", "0.1", "--prompts", "2", "--trials", "16")),
+        ("exact", ("--edges", "20", "--metric", "kl")),
+        ("magnitude", ("--edges", "20")),
+        ("random", ("--edges", "20")),
+    ],
+)
+def test_other_methods_leave_the_same_folder(home, tmp_path, capsys, method, flags):
+    assert cli.main([*other(home, tmp_path / "run", method, *flags), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    circuit = Circuit.load(tmp_path / "run")
+    assert found["method"] == circuit.provenance["method"]["name"] == method
+    assert found["edges"] == len(circuit) == Report.load(tmp_path / "run").edges > 0
+    assert method == "acdc" or len(circuit) == 20
+
+
+def test_a_circuit_without_edges_is_measured(home, tmp_path, capsys):
+    assert cli.main(other(home, tmp_path, "acdc", "--threshold", "1000", "--prompts", "1")) == 0
+    assert "warning: none of the circuit's 0 edges lies on a path" in capsys.readouterr().err
+    report = Report.load(tmp_path)
+    assert report.edges == 0
+    assert "eap" not in report.rows
+    assert report.metric("kl") == report.metric("kl", "empty")
+
+
 def test_evaluating_again_gives_the_same_report(home, capsys):
     run = home / "edge-pruning"
     before = Report.load(run)

@@ -179,6 +179,22 @@ def test_a_free_input_is_no_edge_by_name():
         Graph(2, 4, 2, embeddings="free").index("input->m0")
 
 
+@pytest.mark.parametrize("embeddings", ["joint", "split", "free"])
+def test_edges_and_layers_by_reader(embeddings):
+    graph = Graph(3, 4, 2, embeddings=embeddings)
+    for reader, name in enumerate(graph.readers):
+        edges = graph.edges_into(reader)
+        assert list(edges) == np.flatnonzero(graph.reader_of == reader).tolist()
+        layer, row = graph.place(reader)
+        if name == "logits":
+            assert (layer, row) == (3, 0)
+        elif name.startswith("m"):
+            assert (layer, reader) == (int(name[1:]), graph.mlp_reader(layer))
+        else:
+            assert name.startswith(f"a{layer}.")
+            assert row == reader - graph.attention_readers(layer).start
+
+
 def test_indices_out_of_range_are_refused():
     graph = Graph(2, 4, 2)
     for call in (
@@ -188,6 +204,8 @@ def test_indices_out_of_range_are_refused():
         lambda: graph.q_reader(0, 4),
         lambda: graph.k_reader(0, 2),
         lambda: graph.mlp_reader(-1),
+        lambda: graph.place(graph.n_readers),
+        lambda: graph.edges_into(-1),
     ):
         with pytest.raises(GraphError, match="they run from 0 to"):
             call()

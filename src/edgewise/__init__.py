@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from edgewise.adapt import adapt
     from edgewise.applied import applied
     from edgewise.circuit import Circuit
-    from edgewise.discovery import EAP, EAPIG, EdgePruning, discover
+    from edgewise.discovery import (
+        ACDC,
+        EAP,
+        EAPIG,
+        EdgePruning,
+        ExactPatching,
+        Magnitude,
+        Random,
+        discover,
+    )
     from edgewise.errors import EdgewiseError
     from edgewise.evaluation import evaluate
     from edgewise.export import export
@@ -42,6 +51,10 @@ __all__ = [  # noqa: RUF022  in reading order
     "EdgePruning",
     "EAP",
     "EAPIG",
+    "ACDC",
+    "ExactPatching",
+    "Magnitude",
+    "Random",
     "evaluate",
     "Report",
     "run",
@@ -63,6 +76,10 @@ _WHERE = {
     "EdgePruning": "discovery",
     "EAP": "discovery",
     "EAPIG": "discovery",
+    "ACDC": "discovery",
+    "ExactPatching": "discovery",
+    "Magnitude": "discovery",
+    "Random": "discovery",
     "evaluate": "evaluation",
     "Report": "report",
     "run": "stream",

@@ -202,6 +202,10 @@ class Graph:
         start = self._checked("layer", layer, self.n_layers) * self._rows_per_layer
         return slice(start, start + self._rows_per_layer - 1)
 
+    def place(self, reader: int) -> tuple[int, int]:
+        """A reader's layer and its row among the layer's; the logits begin a layer of their own."""
+        return divmod(self._checked("reader", reader, self.n_readers), self._rows_per_layer)
+
     def writers_before_attention(self, layer: int) -> int:
         """How many leading columns layer `layer`'s queries, keys and values see."""
         return self.n_inputs + self._checked("layer", layer, self.n_layers) * (self.n_heads + 1)
@@ -210,6 +214,12 @@ class Graph:
         """How many leading columns layer `layer`'s MLP sees: its own heads too, unless parallel."""
         own_heads = 0 if self.parallel else self.n_heads
         return self.writers_before_attention(layer) + own_heads
+
+    def edges_into(self, reader: int) -> range:
+        """The edges into a reader, by writer."""
+        starts = self._row_starts
+        reader = self._checked("reader", reader, self.n_readers)
+        return range(int(starts[reader]), int(starts[reader + 1]))
 
     # --- edges by name ---------------------------------------------------------------------------
 

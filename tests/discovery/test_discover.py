@@ -16,7 +16,17 @@ import torch
 import tiny
 import toy
 from edgewise.circuit import Circuit
-from edgewise.discovery import EAP, EAPIG, EdgePruning, Found, Method, discover
+from edgewise.discovery import (
+    EAP,
+    EAPIG,
+    EdgePruning,
+    ExactPatching,
+    Found,
+    Magnitude,
+    Method,
+    Random,
+    discover,
+)
 from edgewise.errors import ConfigError, DataError, NonFiniteError, RunError
 from edgewise.runs import RunFolder, read_config
 from edgewise.scores import EdgeScores
@@ -203,7 +213,9 @@ def test_a_finished_run_is_returned_without_work(tmp_path):
     }
 
 
-@pytest.mark.parametrize("method", [EAP(density=0.5), EAPIG(density=0.5, steps=2)])
+@pytest.mark.parametrize(
+    "method", [EAP(density=0.5), EAPIG(density=0.5, steps=2), Magnitude(density=0.5)]
+)
 def test_attribution_is_kept_too(method, tmp_path):
     model, seen = tiny.model("gpt2"), []
     first = discover(model, TASK, method, out=tmp_path)
@@ -434,7 +446,18 @@ def test_attribution_is_in_the_models_dtype(monkeypatch):
 # Other models
 
 
-@pytest.mark.parametrize("method", [BUDGET, LAGRANGIAN, EAP(density=0.4), EAPIG(density=0.4)])
+SIZED = (
+    BUDGET,
+    LAGRANGIAN,
+    EAP(density=0.4),
+    EAPIG(density=0.4),
+    EAPIG(density=0.4, variant="activations"),
+    ExactPatching(density=0.4, prompts=2),
+    Random(density=0.4),
+)
+
+
+@pytest.mark.parametrize("method", SIZED)
 @pytest.mark.parametrize("name", ["llama-gqa", "parallel", "post-norm"])
 def test_families(name: str, method: Method):
     short = replace(method, steps=2) if hasattr(method, "steps") else method
@@ -445,7 +468,7 @@ def test_families(name: str, method: Method):
 @pytest.mark.parametrize("embeddings", ["split", "free"])
 def test_embeddings(embeddings):
     model = tiny.model("gpt2", embeddings)
-    for method in (BUDGET, LAGRANGIAN, EAP(density=0.4), EAPIG(density=0.4)):
+    for method in SIZED:
         found = discover(model, TASK, method)
         assert len(found.circuit) == round(0.4 * model.graph.n_edges)
 

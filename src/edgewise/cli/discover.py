@@ -238,7 +238,7 @@ def _chosen(method: Method) -> str:
     words = []
     for field in fields(method):
         value = getattr(method, field.name)
-        is_size = field.name in ("density", "edges", "steps")
+        is_size = field.name in ("density", "edges", "steps", "threshold")
         if (is_size and value is not None) or (not is_size and value != field.default):
             words.append(f"{field.name}={value}")
     return ", ".join(words)

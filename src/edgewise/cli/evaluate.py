@@ -92,7 +92,7 @@ def measure(
 ) -> Report:
     """The report of a circuit, with EAP of as many edges on the same task among its rows."""
     baselines = {}
-    if with_eap and task.splits.get("train"):
+    if with_eap and len(circuit) and task.splits.get("train"):
         method = EAP(density=None, edges=len(circuit), prompts=EAP_PROMPTS)
         with output.progress("EAP") as progress:
             found = discover(model, task, method, seed=seed, ablation=ablation, progress=progress)

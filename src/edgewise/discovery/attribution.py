@@ -5,32 +5,45 @@ effect
 
     EAP        score = dM/dz_rw at z = 1 = sum_n <dM/dx_r, x_w - x~_w>     (Syed et al. 2310.10348)
 
-    EAP-IG     the same gradient averaged over runs whose input lies on the line from the corrupted
-               to the clean embedding, contracted with the clean differences
-               (Hanna et al. 2403.17806)
-               score = sum_n <1/S sum_s dM/dx_r |_{x~ + s/S (x - x~)}, x_w - x~_w>
+    EAP-IG     the same gradient averaged over runs on a line from ablated to clean
+               (Hanna et al. 2403.17806), of
+
+      "inputs"       the embedding, contracted with the clean differences:
+                     score = sum_n <1/S sum_s dM/dx_r |_{x~ + s/S (x - x~)}, x_w - x~_w>
+
+      "activations"  what one component c writes (the embedding, the heads of a block together, an
+                     MLP), all else clean. The mask entries of its edges say where on the line it
+                     is, so that for every writer w of c
+                     score = 1/S sum_s dM/dz_rw at z = s/S for the edges out of c, 1 for others
 
 M is the logit difference of answer and distractor, or the answer's log-probability where there is
 no distractor: KL(full || circuit) has no gradient at its minimum, the full model.
+
+As S grows, the scores of all edges out of a component add up to M(full) - M(component ablated) with
+"activations", and those of all edges out of the embedding to M(full) - M(corrupted) with "inputs".
+The authors' code for activations (MIB, 2504.13151) takes for every edge the mean over all
+components' runs, which adds up to nothing; here it is over those of the edge's own writer.
 """
 
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, get_args
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from edgewise import runtime
-from edgewise.discovery.found import Result, Search, n_kept
-from edgewise.errors import ConfigError, NonFiniteError
+from edgewise.discovery.batches import in_order
+from edgewise.discovery.found import Result, Search, check_fields, n_kept
+from edgewise.discovery.ranking import finite, ranked
 from edgewise.graph import Graph
-from edgewise.prepared import Prepared, prepare
-from edgewise.scores import EdgeScores, Order
+from edgewise.prepared import Prepared
+from edgewise.scores import Order
 from edgewise.stream import dense_mask, differences, masked_read
 from edgewise.tasks.example import Batch
-from edgewise.tasks.shares import Share
+
+Variant = Literal["inputs", "activations"]
 
 
 @dataclass(frozen=True)
@@ -50,91 +63,61 @@ class EAP:
     batch_size: int = 16
 
     def check(self, graph: Graph) -> None:
-        _check(self, graph)
+        n_kept(graph, self.density, self.edges)
+        check_fields(self, prompts=1, batch_size=1)
 
 
 @dataclass(frozen=True)
 class EAPIG:
-    """EAP with integrated gradients over the input embedding; fields as in `EAP`.
+    """EAP with integrated gradients; other fields as in `EAP`.
 
-    steps    runs on the line from the corrupted to the clean input; 1 is EAP
+    variant  "inputs": along the line from the corrupted to the clean embedding; "activations":
+             along that from each component's ablated to its clean write, 2 L + 1 times the work
+    steps    runs on a line; 1 is EAP
     """
 
     name: ClassVar[str] = "eap-ig"
     density: float | None = 0.02
     edges: int | None = None
+    variant: Variant = "inputs"
     steps: int = 5
     order: Order = "magnitude"
     prompts: int | None = None
     batch_size: int = 16
 
     def check(self, graph: Graph) -> None:
-        _check(self, graph)
-        if self.steps < 1:
-            raise ConfigError(f"steps={self.steps}: it must be at least 1")
-
-
-def _check(method: EAP | EAPIG, graph: Graph) -> None:
-    n_kept(graph, method.density, method.edges)
-    for name, value in (("prompts", method.prompts), ("batch_size", method.batch_size)):
-        if value is not None and value < 1:
-            raise ConfigError(f"{name}={value}: it must be at least 1")
-    if method.order not in get_args(Order):
-        raise ConfigError(f"order={method.order!r}: it must be 'value' or 'magnitude'")
+        n_kept(graph, self.density, self.edges)
+        check_fields(self, steps=1, prompts=1, batch_size=1)
 
 
 def eap(method: EAP, search: Search) -> Result:
     """Rank edges by their EAP scores."""
-    return _ranked(method, search, eap_values(search, method.batch_size, method.prompts))
+    values = eap_values(search, method.batch_size, method.prompts)
+    return ranked(search, values, method.density, method.edges, method.order)
 
 
 def eap_ig(method: EAPIG, search: Search) -> Result:
     """Rank edges by their EAP-IG scores."""
-    values = eap_values(search, method.batch_size, method.prompts, method.steps)
-    return _ranked(method, search, values)
-
-
-def _ranked(method: EAP | EAPIG, search: Search, values: Float[Tensor, " E"]) -> Result:
-    graph = search.model.graph
-    scores = EdgeScores(graph, values.float().cpu().numpy(), order=method.order)
-    return Result(scores, n_kept(graph, method.density, method.edges))
+    values = eap_values(search, method.batch_size, method.prompts, method.steps, method.variant)
+    return ranked(search, values, method.density, method.edges, method.order)
 
 
 def eap_values(
-    search: Search, batch_size: int, prompts: int | None = None, steps: int = 1
+    search: Search,
+    batch_size: int,
+    prompts: int | None = None,
+    steps: int = 1,
+    variant: Variant = "inputs",
 ) -> Float[Tensor, " E"]:
     """Mean over training prompts of EAP-IG's scores in `steps` steps, signed; 1 step is EAP."""
-    graph = search.model.graph
-    count = len(search.task.examples("train"))
-    count = min(count, prompts or count)
-    total = torch.zeros(graph.n_edges, device=search.model.device)
-    began = time.monotonic()
-    at_most = min(batch_size, search.at_most or batch_size)
-    share = Share(search.task, "train", range(count), at_most)
-    for number, batch in enumerate(share, start=1):
-        ready = prepare(search.model, batch, search.ablation, search.reference)
-        total += _gradient(ready, steps)
-        if search.progress is not None:
-            done, seconds = round(count * number / len(share)), time.monotonic() - began
-            left = seconds * (count - done) / done
-            search.progress(
-                {
-                    "phase": "attribution",
-                    "step": done,
-                    "steps": count,
-                    "seconds": seconds,
-                    "seconds_left": left,
-                }
-            )
-    total = runtime.total(total)
-    if not torch.isfinite(total).all():
-        raise NonFiniteError(
-            "attribution gave NaN or infinite scores; load the model with dtype='float32'"
-        )
-    return total
+    total = torch.zeros(search.model.graph.n_edges, device=search.model.device)
+    gradient = _along_inputs if variant == "inputs" or steps == 1 else _along_activations
+    for ready in in_order(search, batch_size, prompts, "attribution"):
+        total += gradient(ready, steps)
+    return finite(runtime.total(total))
 
 
-def _gradient(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
+def _along_inputs(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, run = ready.model, ready.outer, ready.run
     contrast = None if steps == 1 else differences(model, outer, run)
@@ -149,6 +132,32 @@ def _gradient(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
         metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
         total += torch.autograd.grad(metric, z)[0] / steps
     return total
+
+
+def _along_activations(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
+    """Weighted sum over a batch's prompts of the mean over steps of dM/dz, as each edge's writer
+    goes along its line."""
+    graph = ready.model.graph
+    writer_of = torch.tensor(graph.writer_of, device=ready.model.device)
+    total = torch.zeros(graph.n_edges, device=ready.model.device)
+    for component in _components(graph):
+        own = (writer_of >= component.start) & (writer_of < component.stop)
+        for step in range(1, steps + 1):
+            z = torch.where(own, step / steps, 1.0).requires_grad_()
+            logits = ready.logits(dense_mask(graph, z))
+            metric = task_metric(logits, ready.batch) @ ready.batch.prompt_weights
+            total += torch.where(own, torch.autograd.grad(metric, z)[0], 0.0) / steps
+    return total
+
+
+def _components(graph: Graph) -> Iterator[range]:
+    """The writers of the embedding, then of each block's heads and its MLP."""
+    if graph.embeddings != "free":
+        yield range(graph.n_inputs)
+    for layer in range(graph.n_layers):
+        mlp = graph.mlp_writer(layer)
+        yield range(graph.writers_before_attention(layer), mlp)
+        yield range(mlp, mlp + 1)
 
 
 def task_metric(logits: Float[Tensor, "A V"], batch: Batch) -> Float[Tensor, " B"]:

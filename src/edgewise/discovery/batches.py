@@ -1,4 +1,4 @@
-"""Training batches: a fixed cut of the training split, taken in a new order every epoch.
+"""Training batches: once through the first prompts, or a fixed cut in a new order every epoch.
 
 Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it
 had never stopped. A process takes its share of a batch, in pieces (`tasks.shares`). Since they stay
@@ -8,6 +8,7 @@ nothing is kept but their order, 4 bytes each.
 """
 
 import math
+import time
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -18,6 +19,26 @@ from edgewise import runtime
 from edgewise.discovery.found import Search
 from edgewise.prepared import Prepared, prepare
 from edgewise.tasks.shares import Share
+
+
+def in_order(
+    search: Search, batch_size: int, prompts: int | None, phase: str | None = None
+) -> Iterator[Prepared]:
+    """This process's pieces of the first `prompts` training prompts (None: all), once.
+
+    Weights are those among all of them. With a `phase`, reports how far the work has come.
+    """
+    there = len(search.task.examples("train"))
+    total = there if prompts is None else min(there, prompts)
+    at_most, began = min(batch_size, search.at_most or batch_size), time.monotonic()
+    share = Share(search.task, "train", range(total), at_most)
+    for number, batch in enumerate(share, start=1):
+        yield prepare(search.model, batch, search.ablation, search.reference)
+        if phase is not None and search.progress is not None:
+            done, seconds = round(total * number / len(share)), time.monotonic() - began
+            left = seconds * (total - done) / done
+            shown = {"phase": phase, "step": done, "steps": total}
+            search.progress({**shown, "seconds": seconds, "seconds_left": left})
 
 
 class Batches:

@@ -1,8 +1,9 @@
-"""What every method returns, and what it is given."""
+"""What every method returns, what it is given, and how its fields are checked."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
@@ -89,3 +90,18 @@ def n_kept(graph: Graph, density: float | int | None, edges: int | None) -> int:
     if not 0 < density <= 1:
         raise ConfigError(f"density={density}: it must be above 0 and at most 1, such as 0.02")
     return max(1, round(density * graph.n_edges))
+
+
+def check_fields(method: Method, **at_least: float | int) -> None:
+    """ConfigError for a field that is none of its choices, no finite number, or below its least."""
+    for field in fields(method):
+        name, value = field.name, getattr(method, field.name)
+        if value is None:
+            continue
+        if get_origin(field.type) is Literal and value not in get_args(field.type):
+            choices = " or ".join(map(repr, get_args(field.type)))
+            raise ConfigError(f"{name}={value!r}: it must be {choices}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name}={value}: it must be a finite number")
+        if name in at_least and value < at_least[name]:
+            raise ConfigError(f"{name}={value}: it must be at least {at_least[name]}")

@@ -16,10 +16,14 @@ import torch
 from edgewise import runs, runtime
 from edgewise.ablation import Ablation
 from edgewise.circuit import Circuit
+from edgewise.discovery.acdc import ACDC, acdc
 from edgewise.discovery.attribution import EAP, EAPIG, eap, eap_ig
 from edgewise.discovery.edge_pruning import EdgePruning
+from edgewise.discovery.exact import ExactPatching, exact
 from edgewise.discovery.found import Found, Method, Progress, Result, Search
+from edgewise.discovery.magnitude import Magnitude, magnitude
 from edgewise.discovery.memory import prompts_within
+from edgewise.discovery.random import Random, random
 from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
 from edgewise.models.fingerprint import weights_fingerprint
@@ -34,6 +38,10 @@ _SEARCHES: dict[type, Callable[[Any, Search], Result]] = {
     EdgePruning: train,
     EAP: eap,
     EAPIG: eap_ig,
+    ACDC: acdc,
+    ExactPatching: exact,
+    Magnitude: magnitude,
+    Random: random,
 }
 
 
@@ -196,13 +204,13 @@ def _refuse_dead(circuit: Circuit, method: Method) -> None:
     """An Edge Pruning circuit without a path is an error, a baseline's is a fact to know."""
     if circuit.alive.any():
         return
-    text = (
-        f"none of the circuit's {len(circuit)} edges lies on a path from an input to the logits: "
-        "ask for more edges"
-    )
+    text = f"none of the circuit's {len(circuit)} edges lies on a path from an input to the logits"
     if isinstance(method, EdgePruning):
-        raise ConfigError(f"{text}, or for more steps (now {method.steps})")
-    warnings.warn(text, stacklevel=4)  # whoever called discover
+        raise ConfigError(f"{text}: ask for more edges, or for more steps (now {method.steps})")
+    more = "ask for more edges"
+    if isinstance(method, ACDC):
+        more = f"take a threshold below {method.threshold}"
+    warnings.warn(f"{text}: {more}", stacklevel=4)  # whoever called discover
 
 
 def _finished(folder: RunFolder) -> Found:
