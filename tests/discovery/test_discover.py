@@ -227,7 +227,7 @@ def test_attribution_is_kept_too(method, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"method": replace(BUDGET, lr=0.1)}, r"method\.lr +0\.3 there, 0\.1 now"),
+        ({"method": replace(BUDGET, lr=0.1)}, r"method\.lr +0\.15 there, 0\.1 now"),
         ({"method": EAP(density=0.4)}, r"method\.name"),
         ({"seed": 1}, "seed +0 there, 1 now"),
         ({"ablation": "zero"}, "ablation +'interchange' there, 'zero' now"),
