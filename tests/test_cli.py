@@ -188,6 +188,7 @@ def test_other_methods_leave_the_same_folder(home, tmp_path, capsys, method, fla
     assert method == "acdc" or len(circuit) == 20
 
 
+@pytest.mark.filterwarnings("default:none of the circuit's 0 edges")
 def test_a_circuit_without_edges_is_measured(home, tmp_path, capsys):
     assert cli.main(other(home, tmp_path, "acdc", "--threshold", "1000", "--prompts", "1")) == 0
     assert "warning: none of the circuit's 0 edges lies on a path" in capsys.readouterr().err

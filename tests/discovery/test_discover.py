@@ -379,8 +379,10 @@ AUTO = replace(BUDGET, precision="auto")
 def test_a_search_in_bfloat16_finds_nearly_the_same(name, ablation, monkeypatch):
     hardware(monkeypatch, True)
     model = tiny.model(name)
-    whole = discover(model, TASK, BUDGET, ablation=ablation)
-    half = discover(model, TASK, AUTO, ablation=ablation)
+    # EAP-IG ranks the many edges without effect of a random model by their rounding.
+    start = {"init": "eap"}
+    whole = discover(model, TASK, replace(BUDGET, **start), ablation=ablation)
+    half = discover(model, TASK, replace(AUTO, **start), ablation=ablation)
     assert (searched_in(whole), searched_in(half)) == ("float32", "bfloat16")
     assert (model.dtype, model.hf.dtype) == (torch.float32, torch.float32)
     assert len(half.circuit) == len(whole.circuit)
