@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,14 @@ import torch.distributed as dist
 
 import tiny
 import toy
-from edgewise import evaluate, runtime
+from edgewise import evaluate, load, runtime
 from edgewise.discovery import ACDC, EAPIG, EdgePruning, discover
-from edgewise.errors import LostProcessError
-from edgewise.models.model import Model
+from edgewise.errors import ConfigError, LostProcessError
+from edgewise.models.fingerprint import weights_fingerprint
+from edgewise.models.model import Model, cast
+from edgewise.prepared import prepare
+from edgewise.shard import mesh_of, shard
+from edgewise.stream import as_mask
 from edgewise.tasks import Task
 
 STEPS = 20
@@ -75,6 +80,86 @@ def everything(out: Path) -> dict:
         "report": report.to_json(),
         "mean": by_mean.scores.values.tolist(),
     }
+
+
+def sharded(out: Path) -> dict:
+    """The same with weights that two processes share, of two or of four."""
+    mesh = mesh_of(2, "cpu")
+    own = toy.fresh("gpt2", torch.float64)
+    mine = shard(own, mesh)
+    found = discover(mine, task(), BUDGET, out=out)
+    report = evaluate(mine, task(), found.circuit, batch_size=2, samples=3)
+    said = {
+        "scores": found.scores.values.tolist(),
+        "report": report.to_json(),
+        "held": [one for block in mine.blocks.parts for one in slices(block.module)],
+        "differ": {},
+    }
+    for name in ("gpt2-scaled", "llama-rope", "parallel", "post-norm"):
+        for dtype in (torch.float32, torch.bfloat16):
+            whole, mine = cast(tiny.model(name), dtype), shard(toy.fresh(name), mesh, dtype)
+            pairs = [(gradient(whole, kind), gradient(mine, kind)) for kind in ("zero", "mean")]
+            pairs.append((gradient(whole), gradient(mine)))  # after fingerprints and other runs
+            same = [torch.equal(ours, theirs) for ours, theirs in pairs]
+            same.append(weights_fingerprint(whole.hf) == weights_fingerprint(mine.hf))
+            said["differ"][f"{name} {dtype}"] = same
+    try:
+        mesh_of(3, "cpu")
+    except ConfigError as error:
+        said["refused"] = str(error)
+    return said
+
+
+def gradient(model: Model, kind: str = "interchange") -> torch.Tensor:
+    means = tiny.reference(model) if kind == "mean" else None
+    mask = as_mask(model, tiny.random_mask(model)).requires_grad_()
+    ready = prepare(model, toy.task(3).batch("train", range(3)), kind, means)
+    ready.logits(mask).square().sum().backward()
+    return mask.grad
+
+
+def slices(module: torch.nn.Module) -> list[tuple[int, int]]:
+    """Elements that this process holds, and that there are, of each matrix of a block."""
+    state = module.state_dict()
+    return [(t.to_local().numel(), t.numel()) for t in state.values() if t.ndim > 1]
+
+
+def loaded(out: Path) -> dict:
+    """How memory grows while a checkpoint is loaded by four processes that share its weights."""
+    load(out / "small", device="cpu", shards=4)  # imports what is imported
+    stop, highest, before = threading.Event(), [0], anonymous()
+
+    def watch() -> None:
+        while not stop.wait(0.0005):
+            highest[0] = max(highest[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    model = load(out / "large", dtype="bfloat16", device="cpu", shards=4)
+    stop.set()
+    watcher.join()
+    size = sum(p.numel() * p.element_size() for p in model.hf.parameters())
+    return {
+        "grew": highest[0] - before,
+        "size": size,
+        "fingerprint": weights_fingerprint(model.hf),
+        "tokenizer": model.tokenizer is None,
+    }
+
+
+def anonymous() -> int:
+    """Bytes of this process's memory that no file backs."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+
+def save_models(out: Path) -> str:
+    """A small and a large checkpoint, of 50 MB in several files; the large one's fingerprint."""
+    for name, width in (("small", 16), ("large", 512)):
+        config = {"num_hidden_layers": 12, "hidden_size": width, "intermediate_size": 2 * width}
+        model = tiny.llama(**config, num_attention_heads=4, head_dim=width // 4)
+        model.to(torch.bfloat16).save_pretrained(out / name, max_shard_size="20MB")
+    return weights_fingerprint(model)
 
 
 def killed(out: Path) -> dict:
@@ -133,6 +218,12 @@ def main(root: Path) -> None:
     for processes in (1, 2, 4):
         out = root / f"out {processes}"
         group(root, f"{processes}", processes, everything, out)
+    for processes in (2, 4):
+        out = root / f"out sharded {processes}"
+        group(root, f"sharded {processes}", processes, sharded, out)
+    out = root / "models"
+    (root / "fingerprint.json").write_text(json.dumps(save_models(out)))
+    group(root, "loaded", 4, loaded, out)
     group(root, "killed", 2, killed, root / "out killed")
     group(root, "resumed", 4, resumed, root / "out killed")
     group(root, "refused", 2, refused, root / "out 2" / "budget")

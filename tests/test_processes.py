@@ -106,3 +106,47 @@ def test_what_is_refused_is_refused_in_all(root):
     assert "the main process has stopped" in other[0]
     assert "another process was given another run" in main[1]
     assert "process 1 was given another run than process 0 (seed 1, not 0)" in other[1]
+
+
+# Shared weights
+
+
+@pytest.mark.parametrize("several", [2, 4])
+def test_shared_weights_find_the_same(several, root):
+    """Two share them; of four, two and two."""
+    one, found = said(root, "1"), said(root, f"sharded {several}", several - 1)
+    np.testing.assert_allclose(found["scores"], one["scores"]["budget"], atol=1e-5)
+    assert differences(rounded(one["report"]), rounded(found["report"])) == {}
+
+
+@pytest.mark.parametrize("several", [2, 4])
+def test_gradients_and_fingerprints_of_shared_weights(several, root):
+    """To the bit, in both precisions, of blocks of every kind."""
+    for rank in range(several):
+        found = said(root, f"sharded {several}", rank)["differ"]
+        assert len(found) == 8
+        assert {name: same for name, same in found.items() if not all(same)} == {}
+
+
+def test_a_process_holds_its_slice_of_each_matrix(root):
+    held = (said(root, "sharded 2", rank)["held"] for rank in range(2))
+    for (mine, whole), (other, _) in zip(*held, strict=True):
+        assert mine + other == whole
+        assert 0 < mine < whole
+
+
+def test_weights_are_shared_evenly_or_not(root):
+    for several in (2, 4):
+        text = said(root, f"sharded {several}")["refused"]
+        assert f"weights can't be shared by 3 of {several} processes" in text
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="asks Linux for memory")
+def test_loading_holds_no_more_than_a_share_and_a_block_or_two(root):
+    """A quarter of twelve blocks, one or two blocks, what is around them, and some slack."""
+    fingerprint = json.loads((root / "fingerprint.json").read_text())
+    for rank in range(4):
+        found = said(root, "loaded", rank)
+        assert found["fingerprint"] == fingerprint
+        assert found["size"] > 40e6
+        assert found["grew"] < 0.7 * found["size"], rank

@@ -1,6 +1,7 @@
 """A task made of random tokens for the models of `tiny`, without a tokenizer."""
 
 import numpy as np
+import torch
 
 import tiny
 from edgewise.models.model import Model, build
@@ -26,7 +27,7 @@ def task(train: int = 12, longest: int = 6, answers: int = 2) -> Task:
     return Task("toy", {"train": prompts}, pad_id=0, description={"task": "toy"})
 
 
-def fresh(name: str = "gpt2") -> Model:
+def fresh(name: str = "gpt2", dtype: torch.dtype = torch.float32) -> Model:
     """A model of `tiny`'s table that no other test shares, to be spoilt."""
     family, make = tiny.MODELS[name]
-    return build(make(), None, name, family, "joint")
+    return build(make().to(dtype), None, name, family, "joint")

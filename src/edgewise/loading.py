@@ -28,6 +28,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from edgewise import runtime
 from edgewise.adapt import adapt
 from edgewise.errors import ConfigError, ModelError
 from edgewise.graph import Embeddings
@@ -35,6 +36,7 @@ from edgewise.models.bundled import BUNDLED, installed_parts
 from edgewise.models.convert import converted
 from edgewise.models.model import Model
 from edgewise.models.shapes import SHAPES, shape
+from edgewise.shard import mesh_of, shard
 
 DTYPES = {
     "float32": torch.float32,
@@ -57,6 +59,7 @@ def load(
     attn_implementation: str | None = None,
     embeddings: Embeddings = "joint",
     check: bool = True,
+    shards: int | None = None,
 ) -> Model:
     """Load a causal language model with its tokenizer, and adapt it.
 
@@ -69,6 +72,9 @@ def load(
     trust_remote_code    lets the model's repository run its own Python code here
     attn_implementation  as in transformers: "eager", "sdpa", ...
     embeddings, check    as in `adapt`
+    shards     how many processes share the weights of blocks (`edgewise.shard`); unless given, each
+               has all. The checkpoint stays mapped from its files until a process takes its part,
+               one block at a time
 
     Raises ModelError for a name that leads nowhere and for a model that can't be read, DiskError if
     a converted file finds no space.
@@ -76,7 +82,10 @@ def load(
     name = os.fspath(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = _dtype(dtype, device)
-    place = _place(name, cache_dir)
+    with runtime.main_only() as first:  # else each process would convert the same file
+        place = _place(name, cache_dir) if first else None
+    place = place or _place(name, cache_dir)
+    mesh = None if shards is None else mesh_of(shards, device)
     if isinstance(place, Path) and revision is not None:
         warnings.warn(f"revision={revision!r} has no effect on {place}", stacklevel=2)
         revision = None
@@ -91,8 +100,14 @@ def load(
         tokenizer = _tokenizer(place, source)
         if attn_implementation is not None:
             source["attn_implementation"] = attn_implementation
-        hf_model = _weights(name, dtype=kind, **source)
-    return adapt(hf_model.to(device), tokenizer, name=name, embeddings=embeddings, check=check)
+        # What is loaded in its own dtype, on the CPU, is mapped and takes no memory.
+        hf_model = _weights(name, dtype=kind if mesh is None else "auto", **source)
+    given = {"tokenizer": tokenizer, "name": name, "embeddings": embeddings}
+    if mesh is None:
+        return adapt(hf_model.to(device), **given, check=check)
+    with runtime.main_only() as first:
+        model = adapt(hf_model, **given, check=check and first)
+    return shard(model, mesh, None if kind == "auto" else kind)
 
 
 def config_of(name: str | os.PathLike[str]) -> Any:

@@ -46,6 +46,7 @@ class Command:
     device: MaybeText = None  # cpu, cuda, ...; a GPU if there is one
     revision: MaybeText = None  # of a hub id
     eval_batch_size: int = 32  # prompts at a time when measuring
+    shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
     memory: MaybeFloat = None  # GB that a step's tensors may take; a batch is cut to fit
     overwrite: Switch = False  # delete another run that the folder holds
     json: Switch = False  # print the result as JSON
@@ -85,6 +86,7 @@ class Discover:
             device=command.device,
             revision=command.revision,
             embeddings=command.embeddings,
+            shards=command.shards,
         )
         task = session.make_task(command.task, model, self.sizes, command.seed)
         task.examples(OWN)

@@ -37,6 +37,7 @@ class Command:
     batch_size: int = 32  # prompts at a time
     dtype: MaybeText = None  # float32, bfloat16, ...; the run's own unless given
     device: MaybeText = None  # cpu, cuda, ...
+    shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
     out: MaybePath = None  # report file; the run's own task and test split go to its report.json
     json: Switch = False  # print the report as JSON
     quiet: Switch = False  # print the report alone
@@ -50,7 +51,7 @@ class Command:
         output = Output(self.json, self.quiet, not runtime.is_main())
         run = Finished.open(self.run)
         output.say(f"loading {run.config['model']['name']}")
-        model = run.model(self.dtype, self.device)
+        model = run.model(self.dtype, self.device, self.shards)
         if self.task is None:
             task = run.task(model)
         else:

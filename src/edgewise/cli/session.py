@@ -127,7 +127,9 @@ class Finished:
             )
         return cls(path, config, Circuit.load(path), EdgeScores.load(path))
 
-    def model(self, dtype: str | None = None, device: str | None = None) -> Model:
+    def model(
+        self, dtype: str | None = None, device: str | None = None, shards: int | None = None
+    ) -> Model:
         """The run's model; RunError if its weights are others by now."""
         asked = self.config["model"]
         model = load(
@@ -136,6 +138,7 @@ class Finished:
             device=device,
             revision=asked["revision"],
             embeddings=asked["embeddings"],
+            shards=shards,
         )
         same_dtype = dtype in (None, asked["dtype"])
         if same_dtype and weights_fingerprint(model.hf) != asked["weights"]:

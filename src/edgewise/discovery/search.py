@@ -172,7 +172,7 @@ def search_dtype(model: Model, method: Method) -> str:
 def _chooses(model: Model, method: Method) -> bool:
     """Whether the machine decides what the model is searched in."""
     auto = isinstance(method, EdgePruning) and method.precision == "auto"
-    return auto and model.dtype == torch.float32
+    return auto and model.dtype == torch.float32 and model.whole
 
 
 def _begun_in(out: str | PathLike[str]) -> str | None:

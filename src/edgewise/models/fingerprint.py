@@ -23,6 +23,8 @@ def weights_fingerprint(hf_model: nn.Module) -> str:
     state = hf_model.state_dict()
     for name in sorted(state):
         tensor = state[name].detach()
+        if hasattr(tensor, "full_tensor"):  # its pieces are in several processes
+            tensor = tensor.full_tensor()
         total, samples = _summary(tensor)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {total} {samples}\n".encode())
     return digest.hexdigest()

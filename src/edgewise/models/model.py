@@ -68,6 +68,11 @@ class Model:
         return self.hf.config
 
     @property
+    def whole(self) -> bool:
+        """Whether all weights are here at all times, so that they can be copied."""
+        return self.blocks.keeper is None
+
+    @property
     def device(self) -> torch.device:
         return self.hf.get_input_embeddings().weight.device
 
