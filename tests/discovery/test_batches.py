@@ -21,9 +21,9 @@ def generated(count: int) -> Task:
     return Task("toy", splits, pad_id=0, description={"task": "toy"})
 
 
-def batches(task: Task, size: int, memory: float = 0.0, seed: int = 3) -> Batches:
+def batches(task: Task, size: int, memory: float = 0.0, steps: int = 100, seed: int = 3) -> Batches:
     search = Search(tiny.model("gpt2"), task, "interchange", None, seed, None, None)
-    return Batches(search, size, memory)
+    return Batches(search, size, memory, steps)
 
 
 @pytest.mark.parametrize(("count", "size"), [(11, 4), (12, 4), (1, 4), (7, 7), (8, 3)])
@@ -57,14 +57,24 @@ def test_what_is_kept_changes_no_bit():
     np.testing.assert_array_equal(kept.values, made.values)
 
 
-def test_batches_are_kept_only_where_all_of_them_fit():
-    (piece,) = batches(generated(64), 16).at(0)
-    one = piece.n_bytes
-    for count, fits in ((64, True), (80, False), (100_000, False)):
-        cut = batches(generated(count), 16, memory=4.6 * one)
-        for step in range(8):
-            list(cut.at(step))
-        assert len(cut.kept) == (4 if fits else 0)
+@pytest.mark.parametrize(("count", "steps"), [(64, 7), (64, 8), (64, 3), (48, 100), (800, 70)])
+def test_a_batch_is_kept_while_it_comes_again(count, steps):
+    """Of those that come twice or more, as many as fit; and in the end none."""
+    (piece,) = batches(generated(16), 16).at(0)
+    room = 3
+    cut = batches(generated(count), 16, memory=(room + 0.6) * piece.n_bytes, steps=steps)
+    n = cut.n_batches
+    numbers = [int(cut._epoch(step // n)[step % n]) for step in range(steps)]
+    expected: set[int] = set()
+    for step, number in enumerate(numbers):
+        list(cut.at(step))
+        later = number in numbers[step + 1 :]
+        if later and len(expected) < room:
+            expected.add(number)
+        elif not later:
+            expected.discard(number)
+        assert {one for one, _ in cut.kept} == expected
+    assert not expected
 
 
 def test_a_hundred_thousand_prompts_hold_no_more_than_their_order():
@@ -79,4 +89,5 @@ def test_a_hundred_thousand_prompts_hold_no_more_than_their_order():
         return size
 
     held(200)  # what is made once
-    assert held(100_000) < held(200) + 4 * 100_000 + 20_000  # bytes
+    numbers = 100_000 + 100_000 / 16  # the order, and when each batch comes last
+    assert held(100_000) < held(200) + 4 * numbers + 20_000  # bytes

@@ -2,9 +2,9 @@
 
 Which batch a step sees follows from the seed and the step alone, so a resumed run goes on as if it
 had never stopped. A process takes its share of a batch, in pieces (`tasks.shares`). Since they stay
-the same, what depends on the prompts alone (the full model's logits, the ablated run) is computed
-once for each and kept, as long as all of them fit in a budget of memory. Of more prompts than that
-nothing is kept but their order, 4 bytes each.
+the same, what depends on the prompts alone (the full model's logits, the ablated run) is kept of
+batches that come again, as far as a budget of memory goes, and dropped when they have come for the
+last time. Of the others nothing is kept but their order, 4 bytes a prompt, and 4 bytes a batch.
 """
 
 import math
@@ -46,13 +46,15 @@ class Batches:
 
     batch_size     prompts in a batch at most; the cut is even, so none is left out
     memory         bytes that kept pieces may take
+    steps          how many there will be
     """
 
-    def __init__(self, search: Search, batch_size: int, memory: float):
-        self.search, self.memory = search, memory
+    def __init__(self, search: Search, batch_size: int, memory: float, steps: int):
+        self.search, self.memory, self.steps = search, memory, steps
         self.count = len(search.task.examples("train"))
         self.n_batches = math.ceil(self.count / batch_size)
         self.kept: dict[tuple[int, int], Prepared] = {}
+        self.largest = 0  # bytes of a piece so far, in any process
 
     @cached_property
     def order(self) -> Int[np.ndarray, " P"]:
@@ -66,20 +68,38 @@ class Batches:
         start = number * size + min(number, longer)
         return self.order[start : start + size + (number < longer)].tolist()
 
+    @cached_property
+    def last(self) -> Int[np.ndarray, " B"]:
+        """The last step of each batch; -1 of one that never comes."""
+        last = np.full(self.n_batches, -1, np.int32)
+        epochs = math.ceil(self.steps / self.n_batches)
+        for epoch in range(max(0, epochs - 2), epochs):  # the last may be cut short
+            start = epoch * self.n_batches
+            order = self._epoch(epoch)[: self.steps - start]
+            last[order] = start + np.arange(len(order))
+        return last
+
+    def _epoch(self, epoch: int) -> Int[np.ndarray, " B"]:
+        return np.random.default_rng([self.search.seed, epoch]).permutation(self.n_batches)
+
     def at(self, step: int) -> Iterator[Prepared]:
         """The pieces of a step's batch. Weights are those in the whole batch."""
         epoch, place = divmod(step, self.n_batches)
-        order = np.random.default_rng([self.search.seed, epoch]).permutation(self.n_batches)
-        number, search = int(order[place]), self.search
-        share = Share(search.task, "train", self.prompts(number), search.at_most)
+        number = int(self._epoch(epoch)[place])
+        share = Share(self.search.task, "train", self.prompts(number), self.search.at_most)
+        again = step < int(self.last[number])
         for i in range(len(share)):
-            # Without a name here, so that none is kept while the next is made.
-            yield self.kept.get((number, i)) or self._prepared(share, number, i)
+            # Without a name here, so that none is held while the next is made.
+            yield self._piece(share, number, i, again)
 
-    def _prepared(self, share: Share, number: int, i: int) -> Prepared:
-        search = self.search
+    def _piece(self, share: Share, number: int, i: int, again: bool) -> Prepared:
+        search, key = self.search, (number, i)
+        if key in self.kept:
+            return self.kept[key] if again else self.kept.pop(key)
         ready = prepare(search.model, share[i], search.ablation, search.reference)
-        # All processes keep a piece or none does: they must go through the model together.
-        if runtime.largest(ready.n_bytes) * len(share) * self.n_batches <= self.memory:
-            self.kept[number, i] = ready
+        if again:
+            # All processes keep a piece or none does: they must go through the model together.
+            self.largest = max(self.largest, runtime.largest(ready.n_bytes))
+            if self.largest * (len(self.kept) + 1) <= self.memory:
+                self.kept[key] = ready
         return ready

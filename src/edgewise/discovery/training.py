@@ -69,7 +69,8 @@ class _Training:
             )
         self.optimiser = torch.optim.AdamW(groups, weight_decay=method.weight_decay)
         self.rates = [group["lr"] for group in groups]
-        self.batches = Batches(search, method.batch_size, method.cache_gb * 1e9)
+        memory = method.cache_gb * 1e9
+        self.batches = Batches(search, method.batch_size, memory, method.steps)
         self.history: list[Mapping[str, Any]] = []
         self.earlier, self.began = 0.0, time.monotonic()
 
