@@ -142,6 +142,13 @@ def test_ranks_share_blocks_and_prompts():
     assert sharded.peak(9, 1) == 8200 + 9 * 50 + 100
 
 
+def test_of_blocks_on_disk_two_are_in_memory():
+    left = replace(MADE_UP, blocks=8000, block=400, weights=8200).on_disk()
+    assert left.memory(3)["weights"] == left.memory(8, 4)["weights"] == 200 + 800
+    assert left.largest_batch(1500) == 6  # 1100 + 6 x 50 of 1425
+    assert left.ranks(1500, 10) == 2
+
+
 def test_the_largest_batch_is_the_last_that_fits():
     # 0.95 c >= 1100 + 50 B
     assert MADE_UP.largest_batch(1e4) == 168

@@ -11,7 +11,7 @@ Shapes: B prompts of T tokens, none of them padding, one answer each; W writers,
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -66,6 +66,11 @@ class Forecast:
     block: int
     parts: Mapping[str, Amount]
     flops: Amount
+
+    def on_disk(self) -> "Forecast":
+        """The same with the blocks left on disk: of them, two at a time are in memory."""
+        held = self.weights - self.blocks + 2 * self.block
+        return replace(self, weights=held, blocks=0, block=0)
 
     def memory(self, prompts: int, ranks: int = 1) -> dict[str, int]:
         """Bytes by part on the fullest of `ranks` ranks that share `prompts` and the blocks."""

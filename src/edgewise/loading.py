@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import (
@@ -36,6 +36,7 @@ from edgewise.models.bundled import BUNDLED, installed_parts
 from edgewise.models.convert import converted
 from edgewise.models.model import Model
 from edgewise.models.shapes import SHAPES, shape
+from edgewise.offload import offload as offloaded
 from edgewise.shard import mesh_of, shard
 
 DTYPES = {
@@ -60,6 +61,7 @@ def load(
     embeddings: Embeddings = "joint",
     check: bool = True,
     shards: int | None = None,
+    offload: Literal["disk"] | None = None,
 ) -> Model:
     """Load a causal language model with its tokenizer, and adapt it.
 
@@ -75,13 +77,22 @@ def load(
     shards     how many processes share the weights of blocks (`edgewise.shard`); unless given, each
                has all. The checkpoint stays mapped from its files until a process takes its part,
                one block at a time
+    offload    "disk" leaves the matrices of blocks in their safetensors files until they are used,
+               one block at a time (`edgewise.offload`), in the files' own dtype; not with shards
 
     Raises ModelError for a name that leads nowhere and for a model that can't be read, DiskError if
     a converted file finds no space.
     """
     name = os.fspath(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    kind = _dtype(dtype, device)
+    if offload not in (None, "disk"):
+        raise ConfigError(f"offload={offload!r}: it must be 'disk', or None to keep all in memory")
+    if offload and shards is not None:
+        raise ConfigError(
+            f"weights can be left on disk or shared by {shards} processes, not both: leave out "
+            "either offload or shards"
+        )
+    kind = "auto" if offload and dtype == "auto" else _dtype(dtype, device)
     with runtime.main_only() as first:  # else each process would convert the same file
         place = _place(name, cache_dir) if first else None
     place = place or _place(name, cache_dir)
@@ -101,13 +112,20 @@ def load(
         if attn_implementation is not None:
             source["attn_implementation"] = attn_implementation
         # What is loaded in its own dtype, on the CPU, is mapped and takes no memory.
-        hf_model = _weights(name, dtype=kind if mesh is None else "auto", **source)
+        hf_model = _weights(name, dtype=kind if mesh is None and not offload else "auto", **source)
     given = {"tokenizer": tokenizer, "name": name, "embeddings": embeddings}
-    if mesh is None:
+    if mesh is not None:
+        with runtime.main_only() as first:
+            model = adapt(hf_model, **given, check=check and first)
+        return shard(model, mesh, None if kind == "auto" else kind)
+    if not offload:
         return adapt(hf_model.to(device), **given, check=check)
-    with runtime.main_only() as first:
-        model = adapt(hf_model, **given, check=check and first)
-    return shard(model, mesh, None if kind == "auto" else kind)
+    if kind not in ("auto", hf_model.dtype):
+        raise ConfigError(
+            f"{name}: its files hold {hf_model.dtype}, and what is left there can't be {kind}: "
+            "leave dtype out, or save the model in the dtype you want"
+        )
+    return offloaded(adapt(hf_model, **given, check=check), device)
 
 
 def config_of(name: str | os.PathLike[str]) -> Any:

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from edgewise import runtime
 from edgewise.errors import ConfigError
-from edgewise.models.blocks import Blocks
+from edgewise.models.blocks import Blocks, move
 from edgewise.models.model import Model
 
 
@@ -49,22 +48,13 @@ def shard(model: Model, mesh: DeviceMesh, dtype: torch.dtype | None = None) -> M
     them. They are taken from `model`, which can't be used any more.
     """
     for block in model.blocks.parts:
-        _move(block.module, mesh.device_type, dtype)
+        move(block.module, mesh.device_type, dtype)
         vectors = {p for p in block.module.parameters() if p.ndim < 2}
         fully_shard(block.module, mesh=mesh, ignored_params=vectors)
-    _move(model.hf, mesh.device_type, dtype)
+    shared = {p for p in model.hf.parameters() if isinstance(p, DTensor)}
+    move(model.hf, mesh.device_type, dtype, but=shared)
     parts = model.blocks.parts
     return replace(model, blocks=Blocks(parts, _Gathering([block.module for block in parts])))
-
-
-def _move(module: nn.Module, device: str, dtype: torch.dtype | None) -> None:
-    """Parameters that aren't shared yet, in `dtype`, and buffers, as they are, to the device."""
-    for part in module.modules():
-        for parameter in part.parameters(recurse=False):
-            if not isinstance(parameter, DTensor):
-                parameter.data = parameter.data.to(device, dtype)
-        for name, buffer in part.named_buffers(recurse=False):
-            part._buffers[name] = buffer.to(device)
 
 
 class _Gathering:

@@ -13,7 +13,7 @@ from tyro.conf import arg
 from edgewise import runs, runtime
 from edgewise.cli import flags, session
 from edgewise.cli.evaluate import OWN, measure, save_patterns
-from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybeText, Switch
+from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybePlace, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
 from edgewise.discovery.search import search_dtype
@@ -47,6 +47,7 @@ class Command:
     revision: MaybeText = None  # of a hub id
     eval_batch_size: int = 32  # prompts at a time when measuring
     shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
+    offload: MaybePlace = None  # disk: weights stay in their files and come block by block
     memory: MaybeFloat = None  # GB that a step's tensors may take; a batch is cut to fit
     overwrite: Switch = False  # delete another run that the folder holds
     json: Switch = False  # print the result as JSON
@@ -87,6 +88,7 @@ class Discover:
             revision=command.revision,
             embeddings=command.embeddings,
             shards=command.shards,
+            offload=command.offload,
         )
         task = session.make_task(command.task, model, self.sizes, command.seed)
         task.examples(OWN)

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from edgewise import attention, runtime
 from edgewise.circuit import Circuit
 from edgewise.cli import flags
-from edgewise.cli.flags import MaybeInt, MaybePath, MaybeText, Switch
+from edgewise.cli.flags import MaybeInt, MaybePath, MaybePlace, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished, make_task
 from edgewise.discovery import EAP, discover
@@ -38,6 +38,7 @@ class Command:
     dtype: MaybeText = None  # float32, bfloat16, ...; the run's own unless given
     device: MaybeText = None  # cpu, cuda, ...
     shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
+    offload: MaybePlace = None  # disk: weights stay in their files and come block by block
     out: MaybePath = None  # report file; the run's own task and test split go to its report.json
     json: Switch = False  # print the report as JSON
     quiet: Switch = False  # print the report alone
@@ -51,7 +52,7 @@ class Command:
         output = Output(self.json, self.quiet, not runtime.is_main())
         run = Finished.open(self.run)
         output.say(f"loading {run.config['model']['name']}")
-        model = run.model(self.dtype, self.device, self.shards)
+        model = run.model(self.dtype, self.device, self.shards, self.offload)
         if self.task is None:
             task = run.task(model)
         else:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from edgewise.cli import flags
-from edgewise.cli.flags import MaybeFloat, MaybeInt, Switch
+from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybePlace, Switch
 from edgewise.cli.output import Output
 from edgewise.errors import ConfigError
 from edgewise.forecast import Forecast, forecast
@@ -25,6 +25,7 @@ class Command:
     dtype: str = "bfloat16"  # what the search runs in: float32, bfloat16, float16 or float64
     embeddings: Literal["joint", "split", "free"] = "joint"  # split: tokens apart from positions
     world_size: MaybeInt = None  # ranks that share the blocks and the prompts; one unless given
+    offload: MaybePlace = None  # disk: of the blocks, two at a time are in memory
     tflops: MaybeFloat = None  # what a rank keeps up, in 10^12 operations a second: gives the time
     json: Switch = False  # print the result as JSON
 
@@ -47,7 +48,7 @@ class Command:
             dtype=DTYPES[self.dtype],
             embeddings=self.embeddings,
         )
-        data = self.data(found)
+        data = self.data(found.on_disk() if self.offload else found)
         output.result(_text(data), data)
 
     def data(self, found: Forecast) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgewise import tasks
 from edgewise.circuit import Circuit
@@ -128,7 +128,11 @@ class Finished:
         return cls(path, config, Circuit.load(path), EdgeScores.load(path))
 
     def model(
-        self, dtype: str | None = None, device: str | None = None, shards: int | None = None
+        self,
+        dtype: str | None = None,
+        device: str | None = None,
+        shards: int | None = None,
+        offload: Literal["disk"] | None = None,
     ) -> Model:
         """The run's model; RunError if its weights are others by now."""
         asked = self.config["model"]
@@ -139,6 +143,7 @@ class Finished:
             revision=asked["revision"],
             embeddings=asked["embeddings"],
             shards=shards,
+            offload=offload,
         )
         same_dtype = dtype in (None, asked["dtype"])
         if same_dtype and weights_fingerprint(model.hf) != asked["weights"]:

@@ -5,9 +5,12 @@ before it uses its weights. So whoever keeps them elsewhere (in pieces in severa
 disk) has to answer one question: make block i available.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import torch
+from torch import nn
 
 from edgewise.models.block import Block
 
@@ -42,3 +45,19 @@ class Blocks(Sequence[Block]):
         if self.keeper is not None:
             self.keeper.take(place)
         return self.parts[place]
+
+
+def move(
+    module: nn.Module,
+    device: str | torch.device,
+    dtype: torch.dtype | None = None,
+    but: Collection[nn.Parameter] = (),
+) -> None:
+    """The module's parameters, except those in `but`, to a device and a dtype, its buffers to the
+    device: in the dtype they have, as `transformers` leaves them too."""
+    for part in module.modules():
+        for parameter in part.parameters(recurse=False):
+            if parameter not in but:
+                parameter.data = parameter.data.to(device, dtype)
+        for name, buffer in part.named_buffers(recurse=False):
+            part._buffers[name] = buffer.to(device)
