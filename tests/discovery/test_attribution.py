@@ -42,11 +42,10 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
 
 def metric(logits: Tensor, one: Example) -> Tensor:
     """M of a prompt's logits (T, V), in their own precision."""
-    row = logits[one.positions[0]]
-    answer = row[one.answers[0]]
     if one.distractor is None:
-        return answer - row.logsumexp(0)
-    return answer - row[one.distractor]
+        return logits.log_softmax(-1)[one.positions, one.answers].sum()
+    row = logits[one.positions[0]]
+    return row[one.answers[0]] - row[one.distractor]
 
 
 def ids(tokens: tuple[int, ...]) -> Tensor:
@@ -251,14 +250,14 @@ class TestCompleteness:
 
 
 def test_the_metric_by_hand():
-    """At the first answer position alone: a logit difference, or a log-probability."""
+    """A logit difference at the first answer token, or a log-probability of all of them."""
     with_distractor = Example((1, 2, 3), (3, 2, 1), (1, 2), (0, 3), distractor=2)
-    without = Example((1, 2), (2, 1), (1,), (1,))
+    without = Example((1, 2, 3), (3, 2, 1), (1, 2), (1, 3))
     batch = collate([with_distractor, without], pad_id=0)
-    third = [math.log(0.25), math.log(0.5), math.log(0.125), math.log(0.125)]
-    logits = torch.tensor([[5.0, 1.0, 2.0, 0.0], [9.0, 9.0, 9.0, -9.0], third])
+    third, fourth = ([math.log(p) for p in row] for row in ([2, 4, 1, 1], [8, 1, 6, 1]))
+    logits = torch.tensor([[5.0, 1.0, 2.0, 0.0], [9.0, 9.0, 9.0, -9.0], third, fourth])
     found = task_metric(logits, batch)
-    assert found.tolist() == pytest.approx([5.0 - 2.0, math.log(0.5)])
+    assert found.tolist() == pytest.approx([5.0 - 2.0, math.log(4 / 8 * 1 / 16)])
     assert task_metric(logits + 100, batch).tolist() == pytest.approx(found.tolist(), abs=1e-4)
 
 

@@ -78,7 +78,7 @@ def test_eap_is_its_first_order():
     suffix = Suffix(prepare(model, TASK.batch("train", range(4))))
     first = scores(model, EAP(density=1.0, order="value"))
     worst = []
-    for share in (2.0**-7, 2.0**-10):
+    for share in (2.0**-5, 2.0**-8):  # smaller, and float32 metrics round it away
         errors = []
         for reader in range(graph.n_readers):
             edges = list(graph.edges_into(reader))

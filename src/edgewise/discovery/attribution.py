@@ -16,8 +16,9 @@ effect
                      is, so that for every writer w of c
                      score = 1/S sum_s dM/dz_rw at z = s/S for the edges out of c, 1 for others
 
-M is the logit difference of answer and distractor, or the answer's log-probability where there is
-no distractor: KL(full || circuit) has no gradient at its minimum, the full model.
+M is the logit difference of answer and distractor at the first answer token, or where there is no
+distractor the log-probability of the whole answer: KL(full || circuit) has no gradient at its
+minimum, the full model.
 
 As S grows, the scores of all edges out of a component add up to M(full) - M(component ablated) with
 "activations", and those of all edges out of the embedding to M(full) - M(corrupted) with "inputs".
@@ -161,9 +162,9 @@ def _components(graph: Graph) -> Iterator[range]:
 
 
 def task_metric(logits: Float[Tensor, "A V"], batch: Batch) -> Float[Tensor, " B"]:
-    """M of each prompt, at its first answer position."""
-    rows = logits[batch.first].float()
-    answer = rows.gather(1, batch.answers[batch.first][:, None])[:, 0]
-    known = batch.distractors >= 0
-    other = rows.gather(1, batch.distractors.clamp(min=0)[:, None])[:, 0]
-    return torch.where(known, answer - other, answer - rows.logsumexp(-1))
+    """M of each prompt."""
+    rows = logits.float()
+    answer = rows.gather(1, batch.answers[:, None])[:, 0]
+    whole = answer.new_zeros(len(batch)).index_add(0, batch.rows, answer - rows.logsumexp(-1))
+    other = rows[batch.first].gather(1, batch.distractors.clamp(min=0)[:, None])[:, 0]
+    return torch.where(batch.distractors >= 0, answer[batch.first] - other, whole)

@@ -34,7 +34,8 @@ class ExactPatching:
     """Remove every edge alone and measure.
 
     density, edges    size of the circuit: one of the two
-    metric            "logit_difference" (a log-probability where there is no distractor) or "kl"
+    metric            "logit_difference" (the answer's log-probability where there is no
+                      distractor) or "kl"
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all), held in memory together
     batch_size        prompts at a time
