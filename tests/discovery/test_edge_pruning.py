@@ -532,6 +532,8 @@ REFUSED = [
     (LAGRANGIAN | {"sparsity_warmup": -1}, "sparsity_warmup=-1"),
     (LAGRANGIAN | {"lr_multiplier": -0.1}, "lr_multiplier=-0.1"),
     (LAGRANGIAN | {"init": "open", "init_log_alpha": math.nan}, "init_log_alpha=nan"),
+    ({"sparsity_warmup": 50}, "sparsity_warmup=50 is for control='lagrangian'.* leave it 0"),
+    (LAGRANGIAN | {"noise": 0.3}, "noise=0.3 is for control='budget'.* leave it 0.0"),
     ({"control": "none"}, "control='none'"),
     ({"init": "random"}, "init='random'"),
     ({"schedule": "cosine"}, "schedule='cosine'"),
