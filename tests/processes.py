@@ -36,7 +36,13 @@ BUDGET = EdgePruning(
 METHODS = {
     "budget": BUDGET,
     "lagrangian": replace(
-        BUDGET, control="lagrangian", init="open", init_log_alpha=0.5, nodes=True, clip=0.5
+        BUDGET,
+        control="lagrangian",
+        noise=0.0,
+        init="open",
+        init_log_alpha=0.5,
+        nodes=True,
+        clip=0.5,
     ),
     "eap-ig": EAPIG(density=0.3, steps=2, batch_size=2),
     "acdc": ACDC(threshold=0.05, prompts=3, batch_size=2),

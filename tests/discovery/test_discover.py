@@ -39,8 +39,8 @@ BUDGET = EdgePruning(
     density=0.4, steps=STEPS, batch_size=3, noise=1.0, checkpoint_every=5, precision="model"
 )
 LAGRANGIAN = replace(
-    BUDGET, control="lagrangian", init="open", init_log_alpha=0.5, nodes=True, lr=0.5, warmup=3,
-    weight_decay=0.01, clip=0.5, sparsity_warmup=6,
+    BUDGET, control="lagrangian", noise=0.0, init="open", init_log_alpha=0.5, nodes=True, lr=0.5,
+    warmup=3, weight_decay=0.01, clip=0.5, sparsity_warmup=6,
 )  # fmt: skip
 RECORD = {"step", "loss", "kl", "density", "target", "seconds"}
 SHOWN = RECORD | {"phase", "steps", "steps_per_second", "seconds_left"}

@@ -20,7 +20,14 @@ BUDGET = EdgePruning(
     density=0.4, steps=1, batch_size=5, noise=1.0, temperature=2.0, precision="model"
 )
 LAGRANGIAN = replace(
-    BUDGET, control="lagrangian", init="open", init_log_alpha=0.5, nodes=True, lr=0.5
+    BUDGET,
+    control="lagrangian",
+    noise=0.0,
+    temperature=1.0,
+    init="open",
+    init_log_alpha=0.5,
+    nodes=True,
+    lr=0.5,
 )
 
 
