@@ -5,27 +5,24 @@
 Each case runs in a process of its own: random weights, then a step of `edgewise.discover` with
 every gate open in part. Measured is the largest resident size above that before the search, which
 has the weights; the forecast for it leaves the weights out too. So the error is that of the
-working memory alone; of the whole peak it is smaller. Two things no forecast knows are left out:
-the kernels that oneDNN makes for a model's shapes, by a first search, and the holes of freed memory
-that glibc's heap keeps, by MALLOC_MMAP_THRESHOLD_=65536; each is a hundred megabytes or more,
-whatever the batch. --write puts the table into docs/scaling.md.
+working memory alone; of the whole peak it is smaller. The kernels that oneDNN makes for a model's
+shapes, a hundred megabytes whatever the batch, are left out by a first search. --write puts the
+table into docs/scaling.md.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 
 import torch
+from dense import apart, config_of, search
 from table import fill
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM
 
 import edgewise
 from edgewise.forecast import forecast
-from edgewise.models.shapes import shape
 from edgewise.peak import Peak
-from edgewise.tasks.example import Example
+from edgewise.table import markdown
 
 CASES = (
     "gpt2:16x20:float32",
@@ -41,15 +38,6 @@ CASES = (
 ALLOWED = 0.1
 
 
-def config_of(name: str) -> PretrainedConfig:
-    """A shape, or "shape/n": one with n layers."""
-    name, _, layers = name.partition("/")
-    config = shape(name)
-    if layers:
-        config.num_hidden_layers = int(layers)
-    return config
-
-
 def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
     name, size, dtype = case.split(":")
     prompts, tokens = map(int, size.split("x"))
@@ -57,28 +45,14 @@ def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
 
 
 def peak_of_search(case: str) -> int:
-    """Peak bytes above the weights of the second of two searches: the first makes the kernels."""
+    """Peak bytes above the weights of the second of two searches."""
     name, prompts, tokens, dtype = parsed(case)
-    config = config_of(name)
-    model = edgewise.adapt(AutoModelForCausalLM.from_config(config, dtype=dtype), check=False)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(0, config.vocab_size, (prompts, 2, tokens), generator=generator).tolist()
-    examples = [Example(tuple(a), tuple(b), (tokens - 1,), (0,)) for a, b in ids]
-    task = edgewise.Task("random", {"train": examples}, pad_id=0)
-    method = edgewise.EdgePruning(
-        steps=1, batch_size=prompts, init="open", start_density=0.5, precision="model"
-    )
-    edgewise.discover(model, task, method)
+    hf = AutoModelForCausalLM.from_config(config_of(name), dtype=dtype)
+    model = edgewise.adapt(hf, check=False)
+    search(model, prompts, tokens, steps=1)
     before = Peak.begin(model.device).n_bytes()
-    return edgewise.discover(model, task, method).scores.provenance["peak_bytes"] - before
-
-
-def measured(case: str, threads: int) -> int:
-    """`peak_of_search` in a process of its own, whose heap gives back what is freed."""
-    command = [sys.executable, __file__, "--one", case, "--threads", str(threads)]
-    place = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=place)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = search(model, prompts, tokens, steps=1)
+    return found.scores.provenance["peak_bytes"] - before
 
 
 def main() -> None:
@@ -92,25 +66,22 @@ def main() -> None:
     if given.one:
         print(json.dumps(peak_of_search(given.one)))
         return
-    rows = []
+    head = "shape", "batch", "dtype", "weights (MB)", "forecast", "measured", "error", "of all"
+    lines = [head]
     for case in given.cases:
         name, prompts, tokens, dtype = parsed(case)
         expected = forecast(config_of(name), batch_size=prompts, tokens=tokens, dtype=dtype)
         above = expected.peak(prompts) - expected.weights
-        found = measured(case, given.threads)
-        error = above / found - 1
-        whole = (above - found) / (found + expected.weights)
-        rows.append(
-            f"| {name} | {prompts} x {tokens} | {expected.dtype} | {expected.weights / 1e6:,.0f} "
-            f"| {above / 1e6:,.0f} | {found / 1e6:,.0f} | {error:+.1%} | {whole:+.1%} |"
-        )
-        print(rows[-1], flush=True)
+        found = apart(__file__, "--one", case, "--threads", str(given.threads))
+        error, whole = above / found - 1, (above - found) / (found + expected.weights)
+        sizes = [f"{size / 1e6:,.0f}" for size in (expected.weights, above, found)]
+        errors = [f"{error:+.1%}", f"{whole:+.1%}"]
+        lines.append((name, f"{prompts} x {tokens}", expected.dtype, *sizes, *errors))
+        print(*lines[-1], sep=" | ", flush=True)
         if abs(error) > ALLOWED:
             print(f"more than {ALLOWED:.0%} off", file=sys.stderr)
-    header = "shape | batch | dtype | weights (MB) | forecast | measured | error | of all"
-    rows = [f"| {header} |", "| --- | --- | --- | --- | --- | --- | --- | --- |", *rows]
     if given.write:
-        fill("forecast", rows)
+        fill("forecast", markdown(lines), given.threads)
 
 
 if __name__ == "__main__":

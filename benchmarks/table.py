@@ -1,15 +1,26 @@
-"""Tables of docs/scaling.md, each between two marks."""
+"""Measurements in docs/scaling.md, each between two marks."""
 
-from collections.abc import Sequence
+import platform
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
+from edgewise.table import filled
+
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
+PROCESSORS = Path("/proc/cpuinfo")
 
 
-def fill(name: str, rows: Sequence[str]) -> None:
-    """Put `rows` between the marks `<!-- name: begin -->` and `<!-- name: end -->`."""
-    text = PAGE.read_text()
-    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
-    before, rest = text.split(begin)
-    after = rest.split(end)[1]
-    PAGE.write_text("\n".join([before + begin, "", *rows, "", end + after]))
+def fill(name: str, text: str, threads: int) -> None:
+    """Put a text between the marks of `name`, and what its figures were measured on."""
+    asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    torch = f"torch {version('torch')}"
+    said = f"{_processor()}, {threads} threads, {torch}, commit {commit}"
+    PAGE.write_text(filled(PAGE.read_text(), name, f"{text}\n\n{said}"))
+
+
+def _processor() -> str:
+    lines = PROCESSORS.read_text().splitlines() if PROCESSORS.exists() else []
+    named = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

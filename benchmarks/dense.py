@@ -1,0 +1,54 @@
+"""A search that can leave nothing out: random prompts, and every gate open in part at every step.
+
+What the benchmarks of memory, growth and large models share: the search, shapes by name, and work
+in a process of its own, so that each case begins with an empty heap.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+import edgewise
+from edgewise.discovery import Found
+from edgewise.models.model import Model
+from edgewise.models.shapes import shape
+from edgewise.tasks.example import Example
+
+
+def search(model: Model, prompts: int, tokens: int, steps: int) -> Found:
+    """`steps` steps on one batch; the first of them makes the reference and corrupted runs."""
+    generator = torch.Generator().manual_seed(0)
+    size = (prompts, 2, tokens)
+    ids = torch.randint(0, model.config.vocab_size, size, generator=generator).tolist()
+    examples = [Example(tuple(a), tuple(b), (tokens - 1,), (0,)) for a, b in ids]
+    task = edgewise.Task("random", {"train": examples}, pad_id=0)
+    still = {"density": 0.5, "start_density": 0.5, "final_temperature": 1.0, "lr": 0.0}
+    method = edgewise.EdgePruning(
+        steps=steps, batch_size=prompts, init="open", precision="model", **still
+    )
+    return edgewise.discover(model, task, method)
+
+
+def config_of(name: str) -> PretrainedConfig:
+    """A shape, or "shape/n": one with n layers."""
+    name, _, layers = name.partition("/")
+    config = shape(name)
+    if layers:
+        config.num_hidden_layers = int(layers)
+    return config
+
+
+def apart(script: str, *given: str) -> Any:
+    """The JSON that a script prints last, run in a process whose heap gives back what is freed.
+
+    glibc would keep holes of a hundred megabytes or more, which belong to no tensor.
+    """
+    place = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, script, *given]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=place)
+    return json.loads(done.stdout.splitlines()[-1])
