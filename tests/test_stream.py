@@ -183,35 +183,6 @@ def test_a_score_is_the_first_order_effect_of_removing_its_edge() -> None:
         torch.testing.assert_close(z.grad[reader, writer], slope, rtol=1e-6, atol=1e-8)
 
 
-@each_kind
-@pytest.mark.parametrize("name", ["gpt2", "llama-gqa", "post-norm", "parallel"])
-def test_gradients_contracted_with_another_run_s_differences(name: str, kind: str) -> None:
-    """sum <dL/dx_r, contrast_w>, with the gradients that autograd finds in the oracle's reads."""
-    model, given = tiny.model(name, dtype=torch.float64), tiny.prompts("right")
-    setting, graph = tiny.setting(model), model.graph
-    ours, theirs = tiny.ablated(model, kind, given)
-    ones = full_mask(model)
-    outer = model.outer(given.clean, given.mask)
-    contrast = stream.differences(model, outer, ours)
-    full = oracle.run(setting, ones, given.clean, theirs, given.mask)
-    expected = [
-        (write - other)[given.kept] for write, other in zip(full.writes, theirs.writes, strict=True)
-    ]
-    assert tiny.relative(contrast, torch.stack(expected)) < 1e-6
-
-    mask = tiny.random_mask(model)
-    z = mask.clone().requires_grad_()
-    weight = torch.linspace(-1, 1, tiny.VOCABULARY)
-    ours, _ = tiny.ablated(model, kind, given, with_oracle=False)
-    read = stream.masked_read(model, z, outer, ours, contrast=contrast)
-    (model.head(read) * weight).sum().backward()
-    masked = oracle.run(setting, mask.requires_grad_(), given.clean, theirs, given.mask)
-    slopes = torch.autograd.grad((masked.logits[given.kept] * weight).sum(), masked.reads)
-    rows = [torch.einsum("nd,wnd->w", slope[given.kept], contrast) for slope in slopes]
-    expected = torch.stack(rows) * torch.from_numpy(graph.causal.copy())
-    assert tiny.relative(z.grad, expected) < (1e-10 if name in tiny.EXACT else 1e-4)
-
-
 # What is left out because it is dead
 
 

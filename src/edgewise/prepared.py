@@ -5,6 +5,7 @@ Held as a tuple of layer states they can be used again, by another circuit or in
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -20,14 +21,19 @@ from edgewise.tasks.task import Task
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A batch, where its answers are read (`index`, packed tokens), and its two fixed runs."""
+    """A batch, where its answers are read (`index`, packed tokens), and its ablated run."""
 
     model: Model
     batch: Batch
     outer: Outer
     index: Int[Tensor, " A"]
-    full: Float[Tensor, "A V"]
     run: AblatedRun
+
+    @cached_property
+    def full(self) -> Float[Tensor, "A V"]:
+        """The full model's logits at the answer positions; run when they are first asked for."""
+        with torch.no_grad():
+            return self.model.head(full_read(self.model, self.outer, self.index))
 
     def logits(self, mask: Float[Tensor, "R W"], live: bool = False) -> Float[Tensor, "A V"]:
         """Logits of a masked run at the answer positions, differentiable in `mask`."""
@@ -48,14 +54,13 @@ class Prepared:
 def prepare(
     model: Model, batch: Batch, ablation: Ablation = "interchange", reference: Means | None = None
 ) -> Prepared:
-    """Run the full model and the ablated run of a batch once."""
+    """Run the ablated run of a batch once, and hold it."""
     batch = batch.to(model.device)
     outer = model.outer(batch.input_ids, batch.attention_mask)
     index = outer.tokens.index(batch.rows, batch.cols)
-    full = model.head(full_read(model, outer, index))
     run = ablated(model, outer, ablation, batch.counterfactual_ids, batch.attention_mask, reference)
     kept = AblatedRun(run.kind, run.embeddings, tuple(run.states()), run.final)
-    return Prepared(model, batch, outer, index, full, kept)
+    return Prepared(model, batch, outer, index, kept)
 
 
 def reference_means(

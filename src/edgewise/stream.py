@@ -62,18 +62,14 @@ def masked_read(
     run: AblatedRun,
     index: Int[Tensor, " A"] | None = None,
     live: bool = False,
-    contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "A D"]:
     """What the logits reader sees at the packed tokens `index` (None: all); differentiable in mask.
 
-    live        compute only what the mask's zeros leave alive (`plan`). The value is the same; the
-                gradient is exact for open edges between live parts and not for others. Without it
-                the gradient is exact everywhere
-    contrast    differences to contract the gradients with, in place of this run's own
-                (`differences`): sum_n <dL/dx_r, contrast_w>, as EAP-IG needs; not with `live`
+    live    compute only what the mask's zeros leave alive (`plan`). The value is the same; the
+            gradient is exact for open edges between live parts and not for others. Without it the
+            gradient is exact everywhere
     """
     graph = model.graph
-    assert contrast is None or not live
     if mask.shape != (graph.n_readers, graph.n_writers):
         raise GraphError(
             f"a mask of this model is (readers, writers) = ({graph.n_readers}, {graph.n_writers}), "
@@ -83,7 +79,7 @@ def masked_read(
     if live:
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
         work = plan(graph, open_, run.kind == "interchange")
-    return _Masked.apply(mask, _Job(model, outer, run, work, index, contrast))
+    return _Masked.apply(mask, _Job(model, outer, run, work, index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +89,6 @@ class _Job:
     run: AblatedRun
     plan: Plan
     index: Int[Tensor, " A"] | None = None
-    contrast: Float[Tensor, "W N D"] | None = None
 
     def mlp_tokens(self, layer: int) -> Int[Tensor, " n"] | None:
         """Where an MLP is needed (None: everywhere); the last is read by the logits alone."""
@@ -157,14 +152,13 @@ def _forward(
             weight = block.folded(_rows(todo.readers, block))
             p, square, mean = read(state.base_attention, seen, cut.mask, weight, block.centred)
             o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square)
-            writes = delta[cut.before : cut.before + len(todo.heads)]
             other = _live_heads(state.heads.transpose(0, 1), block, todo)
-            torch.bmm(o - other, _out_weight(block, todo), out=writes)
-            scale = (1.0 if r is None else r) - state.scale
-            if block.out_bias is not None and isinstance(scale, Tensor):
-                writes += scale[:, None] * block.out_bias
-            elif block.out_bias is not None and scale:
-                writes += scale * block.out_bias
+            block.writes(
+                o - other,
+                (1.0 if r is None else r) - state.scale,
+                _chosen(block, todo),
+                out=delta[cut.before : cut.before + len(todo.heads)],
+            )
         if todo.mlp:
             cut, at = cuts.mlp(number), job.mlp_tokens(number)
             base, other = state.base_mlp, state.mlp
@@ -196,11 +190,10 @@ def _backward(
     """Write the mask's gradient to `dmask`."""
     model, work, graph = job.model, job.plan, job.model.graph
     ddelta = torch.zeros_like(delta)
-    contrast = delta if job.contrast is None else job.contrast
 
     def give(cut: Cut, dx: Tensor, at: Tensor | None) -> None:
         room, fresh = cut.room(ddelta, at)
-        seen = cut.take(contrast, at)
+        seen = cut.take(delta, at)
         cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room, fresh))
         cut.give(room, ddelta, at)
 
@@ -211,7 +204,7 @@ def _backward(
             at, dwrite = job.mlp_tokens(number), ddelta[work.before(graph.mlp_writer(number))]
             if at is not None:
                 dwrite = dwrite[at]
-            give(cuts.mlp(number), _mlp_backward(block, tape.x_mlp, dwrite), at)
+            give(cuts.mlp(number), mlp_backward(block, tape.x_mlp, dwrite), at)
         if len(todo.heads):
             cut = cuts.attention(number)
             own = slice(cut.before, cut.before + len(todo.heads))
@@ -227,13 +220,12 @@ def _backward(
                 dsquare,
                 room,
                 fresh,
-                None if job.contrast is None else cut.take(contrast),
             )
             cut.scatter(dmask, partial)
             cut.give(room, ddelta)
 
 
-def _mlp_backward(
+def mlp_backward(
     block: Block, x: Float[Tensor, "n D"], dwrite: Float[Tensor, "n D"]
 ) -> Float[Tensor, "n D"]:
     """Gradient of what an MLP read from that of what it wrote, a slice of tokens at a time."""
@@ -304,9 +296,15 @@ def _out_weight(block: Block, todo: LayerPlan) -> Float[Tensor, "h C D"]:
 
 
 def _live_heads(whole: Float[Tensor, "H ..."], block: Block, todo: LayerPlan) -> Tensor:
+    chosen = _chosen(block, todo)
+    return whole if chosen is None else whole[chosen]
+
+
+def _chosen(block: Block, todo: LayerPlan) -> Int[Tensor, " h"] | None:
+    """Live heads, or None when that is all of them."""
     if len(todo.heads) == block.n_heads:
-        return whole
-    return whole[torch.from_numpy(todo.heads).to(whole.device)]
+        return None
+    return torch.from_numpy(todo.heads).to(block.out.weight.device)
 
 
 @torch.no_grad()
@@ -338,14 +336,6 @@ def run(
     x = masked_read(model, mask, outer, other, live=True)
     logits = model.head(x)
     return outer.tokens.unpack(logits)
-
-
-@torch.no_grad()
-def differences(model: Model, outer: Outer, run: AblatedRun) -> Float[Tensor, "W N D"]:
-    """x_w - x~_w of every writer, w in order, with every edge kept."""
-    work = everything(model.graph)
-    cuts = Cuts(work, as_mask(model, None), model.dtype)
-    return _forward(_Job(model, outer, run, work), cuts, None)[1]
 
 
 @torch.no_grad()

@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from edgewise.cuts import Cut, Cuts
+from edgewise.gradient import FullRun
 from edgewise.models.model import Outer
 from edgewise.ops.read import mix, read
 from edgewise.plan import plan
 from edgewise.prepared import Prepared
-from edgewise.stream import differences
 
 
 class Suffix:
@@ -32,7 +32,7 @@ class Suffix:
     def __init__(self, ready: Prepared):
         self.ready = ready
         self.states = tuple(ready.run.states())
-        self.delta = differences(ready.model, ready.outer, ready.run)
+        self.delta = FullRun(ready.model, ready.outer).less(ready.run)
         self._outers: dict[int, Outer] = {}
 
     @torch.no_grad()
@@ -104,14 +104,13 @@ class _Runs:
         qkv = state.qkv.repeat(1, self.count, 1).index_put((live,), qkv)
         o = block.attend(qkv, self.outer.calls[layer], self.outer.tokens)
         r = block.post_scale(o)
+        scale = (1.0 if r is None else r.unflatten(0, (self.count, -1))) - state.scale
         if r is not None:
-            o, r = o * r[:, None, None], r.unflatten(0, (self.count, -1))
+            o, scale = o * r[:, None, None], scale.flatten()
         chosen = torch.from_numpy(heads).to(o.device)
-        change = (o.unflatten(0, (self.count, -1)) - state.heads)[:, :, chosen]
-        writes = torch.einsum("knhc,hcd->hknd", change, block.out_weight[chosen])
-        if block.out_bias is not None:
-            scale = torch.as_tensor((1.0 if r is None else r) - state.scale).to(writes)
-            writes = writes + scale[..., None] * block.out_bias
+        change = (o.unflatten(0, (self.count, -1)) - state.heads).flatten(0, 1)[:, chosen]
+        writes = block.writes(change.transpose(0, 1), scale, chosen)
+        writes = writes.unflatten(1, (self.count, -1))
         self.delta[self.slots[self.graph.head_writer(layer, 0) + chosen]] = writes
 
     def mlp(self, layer: int, rows: Float[Tensor, "K W"] | None = None) -> None:

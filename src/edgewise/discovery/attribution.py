@@ -38,10 +38,11 @@ from edgewise import runtime
 from edgewise.discovery.batches import in_order
 from edgewise.discovery.found import Result, Search, check_fields, n_kept
 from edgewise.discovery.ranking import finite, ranked
+from edgewise.gradient import FullRun
 from edgewise.graph import Graph
 from edgewise.prepared import Prepared
 from edgewise.scores import Order
-from edgewise.stream import dense_mask, differences, masked_read
+from edgewise.stream import dense_mask
 from edgewise.tasks.example import Batch
 
 Variant = Literal["inputs", "activations"]
@@ -120,19 +121,21 @@ def eap_values(
 
 def _along_inputs(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
-    model, outer, run = ready.model, ready.outer, ready.run
-    contrast = None if steps == 1 else differences(model, outer, run)
-    z = torch.ones(model.graph.n_edges, device=model.device, requires_grad=True)
-    total = torch.zeros_like(z)
+    model, outer, other = ready.model, ready.outer, ready.run
+    clean = FullRun(model, outer)
+    delta, total = clean.less(other), 0.0
     for step in range(1, steps + 1):
-        pairs = zip(outer.embeddings, run.embeddings, strict=True)
-        line = tuple(torch.lerp(other, clean, step / steps) for clean, other in pairs)
-        mask = dense_mask(model.graph, z)
-        at = replace(outer, embeddings=line)
-        read = masked_read(model, mask, at, run, ready.index, contrast=contrast)
-        metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
-        total += torch.autograd.grad(metric, z)[0] / steps
-    return total
+        run = clean
+        if step < steps:
+            pairs = zip(outer.embeddings, other.embeddings, strict=True)
+            line = tuple(torch.lerp(theirs, ours, step / steps) for ours, theirs in pairs)
+            run = FullRun(model, replace(outer, embeddings=line))
+        read = run.stream[ready.index].requires_grad_()
+        with torch.enable_grad():
+            metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
+        (dread,) = torch.autograd.grad(metric, read)
+        total = total + run.gradient(dread, ready.index, delta) / steps
+    return total[torch.tensor(model.graph.valid, device=total.device)]
 
 
 def _along_activations(ready: Prepared, steps: int) -> Float[Tensor, " E"]:

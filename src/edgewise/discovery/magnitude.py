@@ -17,13 +17,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from edgewise import runtime
-from edgewise.ablation import plain
 from edgewise.discovery.batches import in_order
 from edgewise.discovery.found import Result, Search, check_fields, n_kept
 from edgewise.discovery.ranking import ranked
+from edgewise.gradient import FullRun
 from edgewise.graph import Graph
 from edgewise.prepared import Prepared
-from edgewise.stream import differences
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,13 @@ def _shares(ready: Prepared) -> Float[Tensor, "R W"]:
     mask = ready.batch.attention_mask
     weights = (ready.batch.prompt_weights / mask.sum(1))[:, None].expand(mask.shape)
     weights = outer.tokens.pack(weights)
-    sizes = differences(model, outer, ready.run).float().norm(dim=-1)
-    final: list[Tensor] = []
+    run = FullRun(model, outer)
+    sizes = run.less(ready.run).float().norm(dim=-1)
     rows = []
-    for state in plain(model, outer, final):
+    for state in run.states:
         heads = graph.n_heads + 2 * graph.n_kv_heads
         rows += [_inverse(state.base_attention)] * heads + [_inverse(state.base_mlp)]
-    return (torch.stack([*rows, _inverse(final[0])]) * weights) @ sizes.t()
+    return (torch.stack([*rows, _inverse(run.stream)]) * weights) @ sizes.t()
 
 
 def _inverse(stream: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.pytorch_utils import Conv1D
@@ -182,6 +182,17 @@ class Block:
         out = p if norm is None else p * torch.rsqrt(square + norm.eps)[..., None]
         return (out + offsets[:, None]).to(p.dtype)
 
+    def project_backward(
+        self, square: Float[Tensor, " N"], qkv: Float[Tensor, "R N C"], dqkv: Float[Tensor, "R N C"]
+    ) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N"]]:
+        """Gradients of `project`'s inputs, from what it returned where all reads are alike."""
+        norm = self.attention_norm
+        if norm is None:
+            return dqkv, torch.zeros_like(dqkv[..., 0])
+        scale = torch.rsqrt(square + norm.eps)
+        along = (dqkv * (qkv - self.offsets()[:, None])).sum(-1)
+        return (dqkv * scale[:, None]).to(qkv.dtype), -0.5 * scale.square() * along
+
     def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
         """Queries, keys and values when every reader sees the same x, by the model's modules."""
         h = self.attention_norm.module(x) if self.attention_norm else x
@@ -225,6 +236,27 @@ class Block:
         if self.attention_post_norm and self.attention_post_norm.gain is not None:
             bias = (bias * self.attention_post_norm.gain).to(bias.dtype)
         return bias
+
+    def writes(
+        self,
+        change: Float[Tensor, "h N C"],
+        scale: Float[Tensor, " N"] | float,
+        heads: Int[Tensor, " h"] | None = None,
+        out: Float[Tensor, "h N D"] | None = None,
+    ) -> Float[Tensor, "h N D"]:
+        """What each of the `heads` (None: all) writes in one run less what it writes in another.
+
+        change    by how much their outputs before W_O, times the post-norm's scale, differ
+        scale     by how much that scale does
+        """
+        weight = self.out_weight if heads is None else self.out_weight[heads]
+        written = torch.bmm(change, weight, out=out)
+        bias = self.out_bias
+        if bias is not None and isinstance(scale, Tensor):
+            written += scale[:, None] * bias
+        elif bias is not None and scale:
+            written += scale * bias
+        return written
 
     def post_scale(self, o: Float[Tensor, "N H C"]) -> Float[Tensor, " N"] | None:
         """r = 1 / rms of the heads' sum where the block has a post-norm; None where it has none."""

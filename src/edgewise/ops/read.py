@@ -52,7 +52,6 @@ def mix_backward(
 ) -> Float[Tensor, "R W"]:
     """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32.
 
-    `delta` is what the gradients are contracted with: the run's own differences, or another's.
     What a `fresh` ddelta holds is overwritten.
     """
     wide = dx.flatten(1)
@@ -72,7 +71,7 @@ def read(
     p = base.new_empty(readers, n, weight.shape[1])
     square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
     mean = torch.empty_like(square) if centred else None
-    for part in _slices(base, readers):
+    for part in slices(base, readers):
         x = mix(base[part], delta[:, part], mask)
         if mean is not None:
             mean[:, part] = x.mean(-1, dtype=mean.dtype)
@@ -93,25 +92,22 @@ def read_backward(
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
     fresh: bool = False,
-    contrast: Float[Tensor, "W N D"] | None = None,
 ) -> Float[Tensor, "R W"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
-    mean        of the reads, as `read` returned it; then the rows of `weight` must sum to 0
-    fresh       overwrite what `ddelta` holds
-    contrast    stands in for `delta` in the mask's gradient alone
+    mean     of the reads, as `read` returned it; then the rows of `weight` must sum to 0
+    fresh    overwrite what `ddelta` holds
     """
-    contrast = delta if contrast is None else contrast
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(base.dtype))
     slope = (2.0 / base.shape[1]) * dsquare
     offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
     slope = slope.to(base.dtype)[..., None]
-    for part in _slices(base, mask.shape[0]):
+    for part in slices(base, mask.shape[0]):
         dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part])
         if offset is not None:
             dx += offset[:, part]
         dx.baddbmm_(dp[:, part], weight)
-        dmask += mix_backward(dx, contrast[:, part], mask, ddelta[:, part], fresh)
+        dmask += mix_backward(dx, delta[:, part], mask, ddelta[:, part], fresh)
     return dmask
 
 
@@ -123,7 +119,7 @@ def read_reference(base, delta, mask, weight, centred):
     return torch.einsum("rnd,rcd->rnc", c, weight), c.square().mean(-1), mean
 
 
-def _slices(base: Tensor, readers: int) -> list[slice]:
+def slices(base: Tensor, readers: int) -> list[slice]:
     """Cut the tokens so that one slice of the reader inputs (n x readers x D) fits SLICE_BYTES."""
     n, width = base.shape
     if not readers:

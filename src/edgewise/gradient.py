@@ -1,0 +1,119 @@
+"""The gradient with respect to every edge where every edge is kept, without a masked run.
+
+At z = 1 all readers of a place in the model see one stream, and so they do wherever the full model
+is run, also on inputs of its own. Nothing has to be mixed for a reader. Backward the gradient g of
+the stream after a reader is that of every write before it, and with dx_r, what reader r's input
+adds to g,
+
+    dL/dz_rw = sum_n <dx_r, delta_w>        g  <-  g + sum_r dx_r                 (r's block done)
+
+so that one product with the differences delta_w is all that edges cost, and g is N x D where a
+masked run needs W x N x D (`stream`). MLPs and attention are computed again, not kept.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from edgewise.ablation import AblatedRun, LayerState, heads_write, plain
+from edgewise.models.block import Block
+from edgewise.models.model import Model, Outer
+from edgewise.models.shadow import Call
+from edgewise.models.tokens import Tokens
+from edgewise.ops.read import accumulator, slices
+from edgewise.stream import mlp_backward
+
+
+class FullRun:
+    """The full model's run on some inputs, block by block; `stream` is what the logits read."""
+
+    @torch.no_grad()
+    def __init__(self, model: Model, outer: Outer):
+        final: list[Tensor] = []
+        self.model, self.outer = model, outer
+        self.states: Sequence[LayerState] = tuple(plain(model, outer, final))
+        self.stream: Float[Tensor, "N D"] = final[0]
+
+    @torch.no_grad()
+    def less(self, other: AblatedRun) -> Float[Tensor, "W N D"]:
+        """delta_w = x_w - x~_w of every writer, w in order."""
+        graph, first = self.model.graph, self.stream
+        delta = first.new_empty(graph.n_writers, *first.shape)
+        pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
+        for writer, (ours, theirs) in enumerate(pairs):
+            torch.sub(ours, theirs, out=delta[writer])
+        runs = zip(self.model.blocks, self.states, other.states(), strict=True)
+        for number, (block, ours, theirs) in enumerate(runs):
+            change = (ours.heads - theirs.heads).transpose(0, 1)
+            start, mlp = graph.writers_before_attention(number), graph.mlp_writer(number)
+            block.writes(change, ours.scale - theirs.scale, out=delta[start:mlp])
+            torch.sub(ours.mlp, theirs.mlp, out=delta[mlp])
+        return delta
+
+    def gradient(
+        self,
+        dread: Float[Tensor, "A D"],
+        index: Int[Tensor, " A"],
+        delta: Float[Tensor, "W N D"],
+    ) -> Float[Tensor, "R W"]:
+        """dL/dz at z = 1, of z that multiplies `delta`; `dread` is dL of the stream at `index`."""
+        model, graph = self.model, self.model.graph
+        kind = accumulator(dread.dtype)
+        dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
+        dmask[graph.logits_reader] = _contract(dread, delta[:, index]).to(kind)
+        after = torch.zeros_like(self.stream).index_add_(0, index, dread)
+        for number in reversed(range(graph.n_layers)):
+            block, state, call = model.blocks[number], self.states[number], self.outer.calls[number]
+            seen = delta[: graph.writers_before_mlp(number)]
+            # Only the logits read the last MLP, and only at the answers.
+            at = index.unique() if number == graph.n_layers - 1 else slice(None)
+            dx = mlp_backward(block, state.base_mlp[at], after[at])
+            dmask[graph.mlp_reader(number), : len(seen)] = _contract(dx, seen[:, at]).to(kind)
+            between = after.clone()
+            between[at] += dx
+            readers = graph.attention_readers(number)
+            seen = delta[: graph.writers_before_attention(number)]
+            dwrite = after if block.parallel else between
+            part, dx = _attention_backward(block, state, call, self.outer.tokens, dwrite, seen)
+            dmask[readers.start : readers.stop, : len(seen)] = part
+            after = between + dx
+        return dmask
+
+
+def _contract(dx: Float[Tensor, "n D"], delta: Float[Tensor, "w n D"]) -> Float[Tensor, " w"]:
+    return delta.flatten(1) @ dx.flatten()
+
+
+def _attention_backward(
+    block: Block,
+    state: LayerState,
+    call: Call,
+    tokens: Tokens,
+    dwrite: Float[Tensor, "N D"],
+    delta: Float[Tensor, "w N D"],
+) -> tuple[Float[Tensor, "R w"], Float[Tensor, "N D"]]:
+    """The gradient of the mask of a block's queries, keys and values, and of the stream there."""
+    qkv = state.qkv.detach().requires_grad_()
+    with torch.enable_grad():
+        o = block.attend(qkv, call, tokens)
+        r = block.post_scale(o)
+        scaled = o if r is None else o * r[:, None, None]
+        total = heads_write(block, scaled, 1.0 if r is None else r)
+    (dqkv,) = torch.autograd.grad(total, qkv, dwrite)
+    x = state.base_attention
+    kind = accumulator(x.dtype)
+    if block.centred:
+        x = x - x.mean(-1, keepdim=True, dtype=kind).to(x.dtype)
+    square = torch.linalg.vector_norm(x, dim=-1, dtype=kind).square() / x.shape[-1]
+    dp, dsquare = block.project_backward(square, state.qkv, dqkv)
+    slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
+    weight = block.folded()
+    dmask = x.new_zeros(len(weight), len(delta), dtype=kind)
+    total = torch.empty_like(x)
+    for part in slices(x, len(weight)):
+        dx = (slope[:, part] * x[part]).baddbmm_(dp[:, part], weight)
+        dmask += dx.flatten(1) @ delta[:, part].flatten(1).t()
+        total[part] = dx.sum(0)
+    return dmask, total

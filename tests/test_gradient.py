@@ -1,0 +1,54 @@
+"""The gradient where every edge is kept, against the oracle's reads and the masked run."""
+
+import pytest
+import torch
+
+import oracle
+import tiny
+from edgewise.gradient import FullRun
+from edgewise.stream import masked_read
+from test_stream import FLOAT64, KINDS, full_mask
+
+
+@pytest.mark.parametrize(
+    ("name", "embeddings", "kind"), [(*case, KINDS[i % 3]) for i, case in enumerate(FLOAT64)]
+)
+def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, kind: str) -> None:
+    """sum_n <dL/dx_r, delta_w>, of any delta, with the gradients of the oracle's own reads."""
+    model, given = tiny.model(name, embeddings, torch.float64), tiny.prompts("right")
+    setting, graph = tiny.setting(model), model.graph
+    ours, theirs = tiny.ablated(model, kind, given)
+    outer = model.outer(given.clean, given.mask)
+    run = FullRun(model, outer)
+    ones = full_mask(model).requires_grad_()
+    slow = oracle.run(setting, ones, given.clean, theirs, given.mask)
+    writes = zip(slow.writes, theirs.writes, strict=True)
+    expected = torch.stack([(write - other)[given.kept] for write, other in writes])
+    exact = 1e-10 if name in tiny.EXACT else 1e-4
+    assert tiny.relative(run.less(ours), expected.detach()) < max(exact, 1e-6)
+
+    weight = torch.linspace(-1, 1, tiny.VOCABULARY)
+    slopes = torch.autograd.grad((slow.logits[given.kept] * weight).sum(), slow.reads)
+    delta = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0)).double()
+    rows = [torch.einsum("nd,wnd->w", slope[given.kept], delta) for slope in slopes]
+    causal = torch.from_numpy(graph.causal.copy())
+    read = run.stream.clone().requires_grad_()
+    (dread,) = torch.autograd.grad((model.head(read) * weight).sum(), read)
+    found = run.gradient(dread, torch.arange(len(read)), delta)
+    assert tiny.relative(found, torch.stack(rows) * causal) < exact
+
+
+@pytest.mark.parametrize("name", ["gpt2", "parallel", "post-norm"])
+def test_answers_at_some_tokens(name: str) -> None:
+    """As the masked run's own gradient at all ones, read where a loss reads it."""
+    model, given = tiny.model(name, dtype=torch.float64), tiny.prompts("right")
+    outer = model.outer(given.clean, given.mask)
+    index = torch.tensor([4, 1, 4])
+    weight = torch.randn(3, model.width, generator=torch.Generator().manual_seed(1)).double()
+    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    z = full_mask(model).requires_grad_()
+    masked_read(model, z, outer, ours, index).backward(weight)
+    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    run = FullRun(model, outer)
+    found = run.gradient(weight, index, run.less(ours))
+    assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)
