@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
+import commands
 import edgewise
 import tiny
 import toy
+from edgewise import cli
+from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model
 from edgewise.prepared import prepare
+from edgewise.report import Report
 from edgewise.stream import as_mask
 from unchecked import unchecked
 
@@ -110,6 +114,18 @@ def test_what_is_left_in_files_has_their_dtype(tmp_path):
 def test_there_is_one_place_to_leave_them(tmp_path):
     with unchecked(), pytest.raises(ConfigError, match="must be 'disk'"):
         edgewise.load(tmp_path, offload="memory")
+
+
+def test_commands_leave_weights_on_disk(home, tmp_path, capsys):
+    left, flags = tmp_path / "left", ("--offload", "disk", "--device", "cpu")
+    assert cli.main(commands.discover(home, left, *flags, method="eap")) == 0
+    for command in ("evaluate", "curve"):
+        assert cli.main([command, str(left), *flags, "--quiet"]) == 0
+    assert Circuit.load(left) == Circuit.load(home / "eap")
+    ours, theirs = (Report.load(run).kl for run in (left, home / "eap"))
+    assert ours == theirs
+    assert cli.main(["evaluate", str(left), *flags, "--shards", "2"]) == 2
+    assert "not both" in capsys.readouterr().err
 
 
 def test_on_disk_or_shared(tmp_path):

@@ -9,7 +9,7 @@ from tyro.conf import Positional
 from edgewise import attention, runtime
 from edgewise.cli import flags
 from edgewise.cli.evaluate import OWN, measure, save_patterns
-from edgewise.cli.flags import MaybeText, Switch
+from edgewise.cli.flags import MaybeInt, MaybePlace, MaybeText, Switch
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished
 from edgewise.curve import DENSITIES, sizes_at
@@ -38,6 +38,8 @@ class Command:
     seed: int = 0  # of the bootstrap
     batch_size: int = 32  # prompts at a time
     device: MaybeText = None  # cpu, cuda, ...
+    shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
+    offload: MaybePlace = None  # disk: weights stay in their files and come block by block
     json: Switch = False  # print the result as JSON
     quiet: Switch = False  # print the result alone
 
@@ -62,7 +64,7 @@ class Command:
     ) -> Report:
         """The report with all the points, saved as they come."""
         output.say(f"loading {run.config['model']['name']}")
-        model = run.model(device=self.device)
+        model = run.model(None, self.device, self.shards, self.offload)
         task = run.task(model)
         if not runtime.number_from_main((self.run / attention.FILE).exists()):
             save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
