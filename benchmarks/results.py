@@ -24,6 +24,7 @@ import edgewise
 from edgewise.discovery import METHODS, EdgePruning, Method
 from edgewise.models.model import Model
 from edgewise.report import Report, Row
+from edgewise.table import filled
 from edgewise.tasks import make
 
 RUNS = Path("runs/results")
@@ -164,14 +165,11 @@ def table(folder: Path) -> list[str]:
 
 def write() -> None:
     """Put a table for each model and task between the page's marks."""
-    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
-    lines = []
+    parts = []
     for folder in sorted(RUNS.glob("*/*")):
         if any(folder.glob("*/report.json")):
-            lines += [f"### {folder.parent.name}, {folder.name}", "", *table(folder), ""]
-    before, rest = PAGE.read_text().split(begin)
-    after = rest.split(end)[1]
-    PAGE.write_text("\n".join([before + begin, "", *lines, end + after]))
+            parts += [f"### {folder.parent.name}, {folder.name}", "\n".join(table(folder))]
+    PAGE.write_text(filled(PAGE.read_text(), "table", "\n\n".join(parts)))
 
 
 def main() -> None:

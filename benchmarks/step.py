@@ -1,43 +1,63 @@
 """One optimisation step of Edge Pruning against plain Hugging Face work on the same tokens.
 
-    python benchmarks/step.py [--model gpt2|smollm2-135m] [--batch 16] [--tokens 20]
-        [--dtype float32]
-                              [--threads 2] [--repeats 7]
+    python benchmarks/step.py [gpt2:16x20:float32 ...] [--threads 2] [--repeats 5] [--write]
 
-The step: reference logits, corrupted run, gates, masked forward, backward, update; every gate open
-in part, so nothing can be left out. The baseline: two no-grad forwards and one forward and backward
-to the embeddings. Both are timed in turn, in one process, and medians are compared. Memory is the
-peak above the weights while the step runs, against writers x tokens x width x bytes, the size of
-the difference buffer.
+A case is a shape, prompts x tokens, and a dtype. Weights are random, but for smollm2-135m.
 
-Before anything is timed, the step's gradient is checked against a finite difference.
+step    reference logits, corrupted run, gates, masked forward, backward, update; every gate open in
+        part, so nothing can be left out
+plain   two no-grad forwards, and one forward and backward to the embeddings
+EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
+
+All are timed in turn, in one process for each case, and medians are compared. Memory is the peak of
+the second step above what there was before it (kernels that libraries make once are left out), in
+units of writers x tokens x width x bytes, the size of the difference buffer.
+
+Before anything is timed, the step's gradient is checked against a finite difference. --write puts
+the table into docs/scaling.md.
 """
 
 import argparse
 import gc
-import platform
+import json
 import statistics
-import threading
+import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from dense import apart, config_of
+from table import fill
+from torch import Tensor
+from transformers import AutoModelForCausalLM
 
 import edgewise
 from edgewise.ablation import interchange
+from edgewise.gradient import FullRun
 from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
+from edgewise.peak import Peak
 from edgewise.stream import dense_mask, full_read, masked_read
+from edgewise.table import aligned, markdown
+
+BATCHES = ("16x20", "4x20", "8x64")
+CASES = (
+    *(f"{name}:{b}:{t}" for name in ("gpt2", "smollm2-135m") for t in ("float32", "bfloat16")
+      for b in BATCHES),
+    *(f"{name}:8x20:{t}" for name in ("gpt2-medium", "pythia-160m", "llama-3.2-1b")
+      for t in ("float32", "bfloat16")),
+)  # fmt: skip
+WRONG = 2e-2  # relative error of a float32 gradient that isn't the finite difference's
 
 
-def model_named(name: str, dtype: str) -> Model:
-    if name == "gpt2":
-        torch.manual_seed(0)
-        return edgewise.adapt(GPT2LMHeadModel(GPT2Config()).to(getattr(torch, dtype)))
-    return edgewise.load(name, dtype=dtype)
+def model_of(name: str, dtype: torch.dtype) -> Model:
+    if name == "smollm2-135m":
+        return edgewise.load(name, dtype=dtype, device="cpu")
+    torch.manual_seed(0)
+    hf = AutoModelForCausalLM.from_config(config_of(name), dtype=dtype)
+    return edgewise.adapt(hf, check=False)
 
 
 class Step:
@@ -55,7 +75,7 @@ class Step:
         self.optimiser = torch.optim.Adam([self.log_alpha], 0.01)
         self.noise = torch.rand(model.graph.n_edges, generator=generator) * 0.6 + 0.2
 
-    def loss(self) -> torch.Tensor:
+    def loss(self) -> Tensor:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
@@ -71,11 +91,22 @@ class Step:
         self.loss().backward()
         self.optimiser.step()
 
-    def plain(self) -> None:
-        hf = self.model.hf
+    def attribution(self) -> None:
+        model = self.model
+        outer = model.outer(self.clean)
+        index = outer.tokens.index(self.rows, self.cols)
+        run = FullRun(model, outer)
+        read = run.stream[index].requires_grad_()
+        (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
+        run.gradient(dread, index, run.less(interchange(model, self.other)))
+
+    def forwards(self) -> None:
         with torch.no_grad():
-            hf(input_ids=self.clean, use_cache=False)
-            hf(input_ids=self.other, use_cache=False)
+            self.model.hf(input_ids=self.clean, use_cache=False)
+            self.model.hf(input_ids=self.other, use_cache=False)
+
+    def backward(self) -> None:
+        hf = self.model.hf
         embedded = hf.get_input_embeddings()(self.clean).detach().requires_grad_()
         logits = hf(inputs_embeds=embedded, use_cache=False).logits[:, -1].float()
         logits.log_softmax(-1)[:, 0].sum().backward()
@@ -101,56 +132,73 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def peak_bytes(work: Callable[[], None]) -> int:
-    """Highest resident size while `work` runs, above that before it; sampled every 2 ms."""
+def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
+    name, size, dtype = case.split(":")
+    batch, tokens = map(int, size.split("x"))
+    return name, batch, tokens, getattr(torch, dtype)
+
+
+def measured(case: str, repeats: int) -> dict[str, float]:
+    """Median seconds of each kind of work, and the step's peak in difference buffers."""
+    name, batch, tokens, dtype = parsed(case)
+    model = model_of(name, dtype)
+    for parameter in model.hf.parameters():
+        parameter.requires_grad_(False)
+    work = Step(model, batch, tokens)
+    error = work.verify()
+    assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
+    work.step()
     gc.collect()
-    page = 4096
-    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page  # noqa: E731
-    before, highest, done = resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal highest
-        while not done.is_set():
-            highest = max(highest, resident())
-            time.sleep(0.002)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    work()
-    done.set()
-    watcher.join()
-    return highest - before
+    before = Peak.begin(model.device).n_bytes()
+    work.step()
+    peak = Peak(model.device).n_bytes() - before
+    kinds = (work.step, work.forwards, work.backward, work.attribution)
+    times: dict[str, list[float]] = {kind.__name__: [] for kind in kinds}
+    for _ in range(1 + repeats):
+        for kind in kinds:
+            times[kind.__name__].append(seconds(kind))
+    buffer = model.graph.n_writers * batch * tokens * model.width * dtype.itemsize
+    found = {name: statistics.median(each[1:]) for name, each in times.items()}
+    return {**found, "peak": peak / buffer, "error": error}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="gpt2")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=20)
-    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    model = model_named(given.model, given.dtype)
-    step = Step(model, given.batch, given.tokens)
-    peak = peak_bytes(step.step)  # the first step: allocations that later ones reuse are seen
-    error = step.verify()
-    assert given.dtype != "float32" or error < 2e-2, f"wrong gradient: {error:.1%} off"
-    ours, plain = [], []
-    step.plain()
-    for _ in range(given.repeats):
-        ours.append(seconds(step.step))
-        plain.append(seconds(step.plain))
-    a, b = statistics.median(ours), statistics.median(plain)
-    tokens = given.batch * given.tokens
-    buffer = model.graph.n_writers * tokens * model.width * step.model.dtype.itemsize
-    print(
-        f"{given.model} {given.batch}x{given.tokens} {given.dtype}, {given.threads} threads, "
-        f"{platform.machine()}: step {a:.2f} s, plain {b:.2f} s, ratio {a / b:.2f}; "
-        f"peak {peak / 1e6:.0f} MB = {peak / buffer:.2f} x writers x tokens x width; "
-        f"gradient error {error:.1e}"
-    )
+    if given.one:
+        print(json.dumps(measured(given.cases[0], given.repeats)))
+        return
+    lines = [
+        ("case", "step (s)", "plain (s)", "step / plain", "float32 step / this", "EAP / plain pass",
+         "peak / buffer")
+    ]  # fmt: skip
+    known: dict[str, dict[str, Any]] = {}
+    for case in given.cases:
+        flags = ["--one", "--threads", str(given.threads), "--repeats", str(given.repeats)]
+        found = known[case] = apart(__file__, case, *flags)
+        plain = found["forwards"] + found["backward"]
+        other = known.get(case.replace("bfloat16", "float32"), found)
+        lines.append(
+            (
+                case,
+                f"{found['step']:.2f}",
+                f"{plain:.2f}",
+                f"{found['step'] / plain:.2f}",
+                "" if other is found else f"{other['step'] / found['step']:.2f}",
+                f"{found['attribution'] / found['backward']:.2f}",
+                f"{found['peak']:.2f}",
+            )
+        )
+        print(*lines[-1], f"gradient error {found['error']:.1e}", sep="  ", file=sys.stderr)
+    print(aligned(lines))
+    if given.write:
+        fill("step", markdown(lines), given.threads)
 
 
 if __name__ == "__main__":
