@@ -11,6 +11,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Before torch is imported: on tiny tensors a second thread costs more than it does.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before jax is imported: to compile an operation takes it longer than to run it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
 @pytest.fixture(scope="session")

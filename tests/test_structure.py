@@ -26,7 +26,7 @@ LEVELS = (
     ("ablation", "stream", "gradient", "applied", "patterns", "prepared", "suffix", "proof"),
     ("shard", "offload"),
     ("adapt", "loading"),
-    ("discovery", "evaluation", "forecast", "solved"),
+    ("discovery", "evaluation", "forecast", "solved", "tracr"),
     ("eap_ig", "mib", "compare", "drawing", "export", "page", "figures", "picture"),
     ("cli", "__main__"),
 )

@@ -16,6 +16,7 @@ import tiny
 from edgewise.graph import Embeddings
 from edgewise.models.family import family_of
 from edgewise.models.model import Model, build
+from edgewise.models.tracr import TracrConfig, TracrForCausalLM
 
 # By the names that a family's config gives its sizes.
 LLAMA = {
@@ -47,6 +48,7 @@ SIZES = {
     "bloom": BLOOM,
     "mpt": MPT,
     "falcon": {**NEOX, "ffn_hidden_size": 19},
+    "tracr": {**NEOX, "hidden_size": 15, "head_dim": 4, "n_outputs": tiny.VOCABULARY},
 }
 
 MHA = {"num_attention_heads": 5, "num_key_value_heads": 5, "hidden_size": 20}
@@ -218,7 +220,14 @@ TABLE: dict[str, dict[str, Any]] = {
         "swiglu_limit": 1.0,
         "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},
     },
+    "tracr": {},
+    "tracr causal": {"causal": True},
 }
+
+
+def config(kind: str, **settings: Any) -> Any:
+    """A family's config; `transformers` itself has no class for Tracr's."""
+    return TracrConfig(**settings) if kind == "tracr" else AutoConfig.for_model(kind, **settings)
 
 
 def hugging_face(name: str, **others: Any) -> nn.Module:
@@ -227,11 +236,14 @@ def hugging_face(name: str, **others: Any) -> nn.Module:
     settings = tiny.SIZES | SIZES.get(kind, LLAMA) | TABLE[name] | others
     attention = settings.pop("attn_implementation", None)
     experts = settings.pop("experts_implementation", "eager")
-    config = AutoConfig.for_model(kind, **settings)
-    config._experts_implementation = experts
+    made = config(kind, **settings)
+    made._experts_implementation = experts
     with torch.random.fork_rng():
         torch.manual_seed(0)  # `filled` adds to vectors what they begin with, which may be random
-        hf = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
+        if kind == "tracr":
+            hf = TracrForCausalLM(made)
+        else:
+            hf = AutoModelForCausalLM.from_config(made, attn_implementation=attention)
     return tiny.filled(hf)
 
 

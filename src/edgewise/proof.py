@@ -202,14 +202,17 @@ def prove_layout(model: Model) -> None:
     Equation (1) with every edge kept can't see rows that change places; attention can. In prompt r,
     reader r's row is raised at the second of three tokens, over random queries, keys and values.
     Only the heads that share the row may change: by a query there alone, by a key or value there
-    and later; and twice as much by a value raised twice as much, but not by a key.
+    and later, and earlier where attention looks ahead; and twice as much by a value raised twice as
+    much, but not by a key.
     """
     heads, groups = model.graph.n_heads, model.graph.n_kv_heads
     rows = torch.arange(heads + 2 * groups)
     query, key = rows < heads, (rows >= heads) & (rows < heads + groups)
     shared = torch.eye(groups).repeat_interleave(heads // groups, 1)
     mine = torch.cat([torch.eye(heads), shared, shared]).bool()  # (R, H)
-    expected = torch.stack([mine & False, mine, mine & ~query[:, None]], 1)  # (R, T, H)
+    later = mine & ~query[:, None]
+    earlier = later & bool(model.family.setting("looks_ahead", model.config))
+    expected = torch.stack([earlier, mine, later], 1)  # (R, T, H)
     with torch.no_grad(), _full_products():
         ids = torch.zeros(len(rows) + 1, 3, dtype=torch.long, device=model.device)
         outer = model.outer(ids)

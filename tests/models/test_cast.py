@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 import tiny
 import zoo
@@ -26,7 +25,7 @@ def test_it_is_what_is_loaded_in_that_dtype(kind, tmp_path):
     whole.hf.save_pretrained(tmp_path)
     settings = {"dtype": torch.bfloat16, "experts_implementation": "eager"}
     settings["attn_implementation"] = whole.config._attn_implementation
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, **settings).eval()
+    loaded = type(whole.hf).from_pretrained(tmp_path, **settings).eval()
     for parameter in loaded.parameters():  # some releases keep some norms in float32
         parameter.data = parameter.data.to(torch.bfloat16)
     model = build(loaded, None, kind, family_of(loaded.config), "joint")

@@ -24,9 +24,10 @@ from edgewise.proof import Proof, prove, prove_layout
 ASKED = """
 gpt2 gpt_neo gpt_neox gptj gpt_bigcode opt bloom mpt falcon llama mistral mixtral qwen2 qwen2_moe
 qwen3 qwen3_moe gemma gemma2 gemma3_text phi phi3 olmo olmo2 stablelm starcoder2 cohere granite
-smollm3 gpt_oss
+smollm3 gpt_oss tracr
 """.split()
-SINKS = [name for name in zoo.TABLE if name.startswith("gpt_oss")]
+# Where the first token has more than itself to attend to: a sink, or the tokens after it.
+SINKS = [name for name in zoo.TABLE if name.startswith("gpt_oss") or name == "tracr"]
 CLIPPED = [name for name in zoo.TABLE if "clipped" in name]
 
 each_model = pytest.mark.parametrize("name", zoo.TABLE)
@@ -164,7 +165,7 @@ def test_reasons_are_given_for_settings_that_are_not_handled(kind: str) -> None:
 @each_family
 def test_default_settings_are_handled(kind: str) -> None:
     """Also as they are saved: a hub's config.json has settings that depend on others."""
-    config = AutoConfig.for_model(kind)
+    config = zoo.config(kind)
     family_of(config)
     family_of(type(config)(**config.to_dict()))
 

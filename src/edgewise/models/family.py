@@ -66,6 +66,7 @@ class Family:
     mlp_adds_stream        the MLP is called with the stream beside its input, and adds it
     mlp_outputs            how many things the MLP returns; the first is what it writes
     overwrites             the attention writes over what its projections returned
+    looks_ahead            a token's attention also sees the tokens after it
     handled                settings that may differ from their defaults, beside `HANDLED`
     refused                settings that can't be read exactly, and why
     """
@@ -94,6 +95,7 @@ class Family:
     mlp_adds_stream: bool = False
     mlp_outputs: int = 1
     overwrites: bool = False
+    looks_ahead: Flag = False
     handled: frozenset[str] = field(default=frozenset())
     refused: Mapping[str, str] = field(default_factory=dict)
 
