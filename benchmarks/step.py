@@ -149,9 +149,10 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
     work.step()
     gc.collect()
-    before = Peak.begin(model.device).n_bytes()
+    watch = Peak.begin(model.device)
+    before = watch.n_bytes()
     work.step()
-    peak = Peak(model.device).n_bytes() - before
+    peak = watch.n_bytes() - before
     kinds = (work.step, work.forwards, work.backward, work.attribution)
     times: dict[str, list[float]] = {kind.__name__: [] for kind in kinds}
     for _ in range(1 + repeats):

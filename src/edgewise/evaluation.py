@@ -136,12 +136,13 @@ def _measured(
     share = Share(task, split, range(len(task.examples(split))), batch_size)
     for step, batch in enumerate(share):
         ready = prepare(model, batch, ablation, reference)
+        full = ready.full  # run in every process, also where no prompt counts
         for one in circuits:
             logits = ready.logits(as_mask(model, one), live=True)
             if batch.weights.any():
-                for name, found in measure(ready.full, logits, ready.batch).items():
+                for name, found in measure(full, logits, ready.batch).items():
                     collected[one, name].append(found.cpu().numpy())
-        del ready  # or two ablated runs are in memory while the next batch's is made
+        del ready, full  # or two ablated runs are in memory while the next batch's is made
         if progress is not None and runtime.is_main():
             progress({"step": step + 1, "steps": len(share)})
     return _values(collected, model)

@@ -194,6 +194,7 @@ def _step(
     counter.restart()
     counter.stage = "prepare"
     ready = prepare(model, batch)
+    full = storage_bytes([ready.full])
     prepared = counter.live["prepare"]
     counter.stage = "gates and optimiser"
     logits = search.log_alpha.detach().requires_grad_()
@@ -211,7 +212,6 @@ def _step(
     search.optimiser.step()
 
     buffer = model.graph.n_writers * ready.outer.tokens.count * model.width * model.dtype.itemsize
-    full = storage_bytes([ready.full])
     born = defaultdict(int, counter.peak)
     held = min(born["prepare"], prepared)
     kept = min(born["forward"], forward)
