@@ -88,7 +88,7 @@ def one(case: str, folder: Path) -> dict[str, float]:
         while not done.wait(0.02):
             highest = max(highest, anonymous())
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     found = search(model, prompts, tokens, steps=2)
     done.set()
@@ -106,6 +106,8 @@ def one(case: str, folder: Path) -> dict[str, float]:
 def parsed(case: str) -> tuple[str, int, int, bool]:
     name, size, *rest = case.split(":")
     prompts, tokens = map(int, size.split("x"))
+    if rest not in ([], ["disk"]):
+        raise SystemExit(f"{case}: after the sizes comes :disk or nothing")
     return name, prompts, tokens, rest == ["disk"]
 
 

@@ -142,8 +142,6 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     """Median seconds of each kind of work, and the step's peak in difference buffers."""
     name, batch, tokens, dtype = parsed(case)
     model = model_of(name, dtype)
-    for parameter in model.hf.parameters():
-        parameter.requires_grad_(False)
     work = Step(model, batch, tokens)
     error = work.verify()
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"

@@ -48,8 +48,6 @@ class Watch:
     def __init__(self, model: Model, task: Task, size: int, every: int):
         self.task, self.size, self.every = task, size, every
         self.models = {dtype: cast(model, dtype) for dtype in DTYPES}
-        for one in self.models.values():
-            one.hf.requires_grad_(False)
         self.found: dict[torch.dtype, list[float]] = {dtype: [] for dtype in DTYPES}
         self.away, self.last = 0.0, 0.0
         self.began = time.perf_counter()

@@ -117,6 +117,8 @@ def test_what_is_missing_is_run_and_the_rest_reused(home, capsys):
             {"ablation": "noise"},
             "ablation is 'noise'; it must be 'interchange' or 'mean' or 'zero'",
         ),
+        ({"offload": "tape"}, "offload is 'tape'; it must be 'disk'"),
+        ({"offload": "disk", "shards": 2}, "no key shards; there can be"),
         ({"densities": 0.2}, "densities is 0.2; it must be a list, each a number"),
         ({"densities": [0.2, 2]}, "densities: 2 must be above 0 and at most 1"),
         ({"densities": [0.2, 0.2]}, "two runs would be called 'edge-pruning-0.2'"),

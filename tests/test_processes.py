@@ -117,6 +117,8 @@ def test_shared_weights_find_the_same(several, root):
     one, found = said(root, "1"), said(root, f"sharded {several}", several - 1)
     np.testing.assert_allclose(found["scores"], one["scores"]["budget"], atol=1e-5)
     assert differences(rounded(one["report"]), rounded(found["report"])) == {}
+    for name, values in found["others"].items():
+        np.testing.assert_allclose(values, one["scores"][name], atol=1e-5)
 
 
 @pytest.mark.parametrize("several", [2, 4])

@@ -45,7 +45,7 @@ def test_every_logit_is_tracr_s_own(name: str) -> None:
 
 @each_program
 def test_every_answer_is_what_the_program_means(name: str) -> None:
-    """By Tracr's interpreter of RASP, which knows no BOS; and `apply` gives the same."""
+    """By Tracr's interpreter of RASP, which knows no BOS; and `apply` gives the same for one."""
     from tracr.compiler import lib
     from tracr.rasp import rasp
 
@@ -56,7 +56,7 @@ def test_every_answer_is_what_the_program_means(name: str) -> None:
         meant = [float(y) for y in program(list(sequence))]  # a share of 0 is False there
         assert found == pytest.approx(meant, abs=1e-6)
     decoded = case.own.apply(["compiler_bos", *sequence]).decoded[1:]
-    assert found == pytest.approx(decoded, abs=1e-6)
+    assert found == pytest.approx(decoded, abs=1e-6)  # of the last sequence
 
 
 @each_program

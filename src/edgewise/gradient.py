@@ -100,8 +100,8 @@ def _attention_backward(
         o = block.attend(qkv, call, tokens)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
-        total = heads_write(block, scaled, 1.0 if r is None else r)
-    (dqkv,) = torch.autograd.grad(total, qkv, dwrite)
+        write = heads_write(block, scaled, 1.0 if r is None else r)
+    (dqkv,) = torch.autograd.grad(write, qkv, dwrite)
     x = state.base_attention
     kind = accumulator(x.dtype)
     if block.centred:
@@ -111,9 +111,9 @@ def _attention_backward(
     slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
     weight = block.folded()
     dmask = x.new_zeros(len(weight), len(delta), dtype=kind)
-    total = torch.empty_like(x)
+    dstream = torch.empty_like(x)
     for part in slices(x, len(weight)):
         dx = (slope[:, part] * x[part]).baddbmm_(dp[:, part], weight)
         dmask += dx.flatten(1) @ delta[:, part].flatten(1).t()
-        total[part] = dx.sum(0)
-    return dmask, total
+        dstream[part] = dx.sum(0)
+    return dmask, dstream

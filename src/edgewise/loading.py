@@ -65,6 +65,8 @@ def load(
 ) -> Model:
     """Load a causal language model with its tokenizer, and adapt it.
 
+    Where several processes are connected (`edgewise.runtime`), all of them must call it.
+
     name       a short name, a folder, a .gguf file or a hub id
     dtype      "float32", "bfloat16", "float16", "float64" or a torch.dtype; "auto" is float32 on
                the CPU and the checkpoint's own dtype elsewhere
@@ -80,8 +82,8 @@ def load(
     offload    "disk" leaves the matrices of blocks in their safetensors files until they are used,
                one block at a time (`edgewise.offload`), in the files' own dtype; not with shards
 
-    Raises ModelError for a name that leads nowhere and for a model that can't be read, DiskError if
-    a converted file finds no space.
+    Raises ConfigError for a dtype, shards or offload that can't be, ModelError for a name that
+    leads nowhere and for a model that can't be read, DiskError if a converted file finds no space.
     """
     name = os.fspath(name)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -123,7 +125,7 @@ def load(
     if kind not in ("auto", hf_model.dtype):
         raise ConfigError(
             f"{name}: its files hold {hf_model.dtype}, and what is left there can't be {kind}: "
-            "leave dtype out, or save the model in the dtype you want"
+            "name the files' own dtype, leave offload out, or save the model in the dtype you want"
         )
     return offloaded(adapt(hf_model, **given, check=check), device)
 

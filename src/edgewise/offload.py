@@ -33,7 +33,8 @@ class _Reading:
     time. Two blocks are in memory at most."""
 
     def __init__(self, modules: Sequence[nn.Module], device: torch.device):
-        self.device = device
+        # With its number: every thread has a current GPU of its own, and one of them reads ahead.
+        self.device = torch.empty(0, device=device).device
         self.matrices = [[p for p in m.parameters() if p.ndim > 1] for m in modules]
         self.mapped = [[p.data for p in matrices] for matrices in self.matrices]
         self.reader = ThreadPoolExecutor(1)

@@ -66,6 +66,8 @@ def together() -> Iterator[None]:
     """What is inside speaks with the other processes: LostProcessError if one doesn't answer."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         line = str(error).strip().partition("\n")[0]
         reason = re.sub(r"^\[\S+:\d+\] ", "", line).partition(". ")[0]  # less a place in gloo

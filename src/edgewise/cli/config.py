@@ -26,7 +26,8 @@ from edgewise.cli.discover import Command, Discover
 from edgewise.discovery import METHODS, Method
 from edgewise.errors import ConfigError
 
-OF_ONE_RUN = ("out", "method", "paper", "overwrite", "json", "quiet")  # flags that aren't shared
+OF_ONE_RUN = ("out", "method", "paper", "shards", "overwrite", "json", "quiet")  # not shared
+UNIONS = (UnionType, get_origin(Literal["a"] | None))  # of int | None; of that, another
 DENSITIES = (0.02,)
 
 
@@ -113,7 +114,7 @@ def _fits(value: Any, kind: Any) -> bool:
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
         return value in inside
-    if origin is UnionType:
+    if origin in UNIONS:
         return any(_fits(value, one) for one in inside)
     if origin is Sequence:
         return isinstance(value, list) and all(_fits(one, inside[0]) for one in value)
@@ -126,7 +127,7 @@ def _described(kind: Any) -> str:
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Literal:
         return " or ".join(map(repr, inside))
-    if origin is UnionType:
+    if origin in UNIONS:
         return " or ".join(_described(one) for one in inside if one is not type(None))
     if origin is Sequence:
         return f"a list, each {_described(inside[0])}"

@@ -60,8 +60,9 @@ class EdgePruning:
                        can be asked for
     precision          "auto" trains the gates of a float32 model on a bfloat16 copy where the
                        hardware multiplies bfloat16, two to three times faster; "model", and "auto"
-                       where processes share the weights, on the model as it is. Gates, losses and
-                       the optimiser are float32 either way, and so is any evaluation later
+                       where processes share the weights or they are left on disk, on the model as
+                       it is. Gates, losses and the optimiser are float32 either way, and so is any
+                       evaluation later
     cache_gb           memory for what depends on the prompts alone, kept from epoch to epoch
     checkpoint_every   steps between checkpoints
     """

@@ -11,6 +11,8 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from edgewise import runtime
+
 SAMPLES = 256
 CHUNK = 1 << 22  # elements widened to 64 bits at a time
 
@@ -24,7 +26,8 @@ def weights_fingerprint(hf_model: nn.Module) -> str:
     for name in sorted(state):
         tensor = state[name].detach()
         if hasattr(tensor, "full_tensor"):  # its pieces are in several processes
-            tensor = tensor.full_tensor()
+            with runtime.together():
+                tensor = tensor.full_tensor()
         total, samples = _summary(tensor)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {total} {samples}\n".encode())
     return digest.hexdigest()

@@ -66,7 +66,8 @@ class Compiled:
 def compiled(program: str | Program) -> Compiled:
     """Compile a program, or the one of that name in `PROGRAMS`.
 
-    Raises ConfigError for an unknown name, or where Tracr isn't installed.
+    Raises ConfigError for an unknown name, for a program that returns one number whatever it is
+    given, or where Tracr isn't installed.
     """
     if isinstance(program, str):
         if program not in PROGRAMS:
@@ -87,6 +88,8 @@ def compiled(program: str | Program) -> Compiled:
     else:
         returned = {y for sequence in program.sequences for y in expression(list(sequence))}
         answers = tuple(sorted({round(float(y), DIGITS) for y in returned}))
+        if len(answers) < 2:
+            raise ConfigError(f"{program.name} returns {answers} alone: there is nothing to find")
         weight, bias = _over(np.array(answers), weight)
     hf = _transformer(own, weight, bias)
     model = adapt(hf, name=f"tracr-{program.name}", embeddings="split")
