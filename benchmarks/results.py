@@ -180,7 +180,7 @@ def main() -> None:
         "--densities", type=float, nargs="+", default=[0.02, 0.01, 0.005, 0.05, 0.1]
     )
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", default=["edge-pruning", "eap", "eap-ig", "acdc"])
+    parser.add_argument("--methods", nargs="*", default=["edge-pruning", "eap", "eap-ig", "acdc"])
     parser.add_argument("--ioi-sizes", type=int, nargs="*", default=[])
     parser.add_argument("--paper-steps", type=int, default=0)
     parser.add_argument("--part", default="1/1", help="2/3 is every third run from the second on")
