@@ -29,7 +29,7 @@ from edgewise.tasks import make
 
 RUNS = Path("runs/results")
 PAGE = Path("docs/results.md")
-TRAIN, TEST = {"ioi": 2000}, 200
+TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own number, and 200
 PROMPTS = 200  # that a ranking is averaged over
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
 METRICS = {
@@ -89,7 +89,7 @@ def execute(run: Run, model: Model, densities: list[float]) -> None:
         return
     print(f"{run.folder} ...", flush=True)
     train = run.train or TRAIN.get(run.task)
-    task = make(run.task, model.tokenizer, train=train, test=TEST)
+    task = make(run.task, model.tokenizer, train=train, test=TEST.get(run.task, 200))
     found = edgewise.discover(model, task, run.method, out=run.folder, seed=run.seed)
     curve = {} if found.history else {"scores": found.scores, "densities": densities}
     report = edgewise.evaluate(model, task, found.circuit, batch_size=25, **curve)
