@@ -81,7 +81,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = edgewise.load(given.model, dtype="float32", device="cpu")
-    task = edgewise.tasks.make(given.task, model.tokenizer, train=given.train)
+    task = edgewise.tasks.make(given.task, model.tokenizer, train=given.train, test=200)
     method = edgewise.EdgePruning(density=given.density)
     watch = Watch(model, task, method.batch_size, given.every)
     with tempfile.TemporaryDirectory() as scratch:
