@@ -112,9 +112,11 @@ class Step:
         logits.log_softmax(-1)[:, 0].sum().backward()
 
     def verify(self) -> float:
-        """Relative error of the gradient along a random direction against a central difference."""
-        direction = torch.randn_like(self.log_alpha)
+        """Relative error of the gradient against a central difference, along the signs of its
+        entries: along a random direction what is left after they cancel is hardly more than
+        float32's rounding of the loss."""
         (gradient,) = torch.autograd.grad(self.loss(), self.log_alpha)
+        direction = gradient.sign()
         expected = (gradient * direction).sum().item()
         ends = []
         for sign in (1, -1):
