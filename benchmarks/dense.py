@@ -43,12 +43,13 @@ def config_of(name: str) -> PretrainedConfig:
     return config
 
 
-def apart(script: str, *given: str) -> Any:
-    """The JSON that a script prints last, run in a process whose heap gives back what is freed.
+def apart(script: str, *given: str, tidy: bool = True) -> Any:
+    """The JSON that a script prints last, run in a process of its own.
 
-    glibc would keep holes of a hundred megabytes or more, which belong to no tensor.
+    tidy    its heap gives back what is freed: glibc would keep holes of a hundred megabytes or
+            more, which belong to no tensor. But new pages cost time
     """
-    place = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    place = os.environ | ({"MALLOC_MMAP_THRESHOLD_": "65536"} if tidy else {})
     command = [sys.executable, script, *given]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=place)
     return json.loads(done.stdout.splitlines()[-1])

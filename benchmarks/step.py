@@ -9,9 +9,9 @@ step    reference logits, corrupted run, gates, masked forward, backward, update
 plain   two no-grad forwards, and one forward and backward to the embeddings
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
-All are timed in turn, in one process for each case, and medians are compared. Memory is the peak of
-the second step above what there was before it (kernels that libraries make once are left out), in
-units of writers x tokens x width x bytes, the size of the difference buffer.
+All are timed in turn, in one process for each case, and medians are compared. Memory is, in another
+process, the peak of the second step above what there was before it (kernels that libraries make
+once are left out), in units of writers x tokens x width x bytes, the size of the difference buffer.
 
 Before anything is timed, the step's gradient is checked against a finite difference. --write puts
 the table into docs/scaling.md.
@@ -141,7 +141,7 @@ def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
 
 
 def measured(case: str, repeats: int) -> dict[str, float]:
-    """Median seconds of each kind of work, and the step's peak in difference buffers."""
+    """Median seconds of each kind of work if it is repeated, and the step's peak in buffers."""
     name, batch, tokens, dtype = parsed(case)
     model = model_of(name, dtype)
     work = Step(model, batch, tokens)
@@ -159,7 +159,7 @@ def measured(case: str, repeats: int) -> dict[str, float]:
         for kind in kinds:
             times[kind.__name__].append(seconds(kind))
     buffer = model.graph.n_writers * batch * tokens * model.width * dtype.itemsize
-    found = {name: statistics.median(each[1:]) for name, each in times.items()}
+    found = {name: statistics.median(each[1:]) for name, each in times.items() if each[1:]}
     return {**found, "peak": peak / buffer, "error": error}
 
 
@@ -181,8 +181,9 @@ def main() -> None:
     ]  # fmt: skip
     known: dict[str, dict[str, Any]] = {}
     for case in given.cases:
-        flags = ["--one", "--threads", str(given.threads), "--repeats", str(given.repeats)]
-        found = known[case] = apart(__file__, case, *flags)
+        flags = ["--one", "--threads", str(given.threads), "--repeats"]
+        found = known[case] = apart(__file__, case, *flags, str(given.repeats), tidy=False)
+        found["peak"] = apart(__file__, case, *flags, "0")["peak"]
         plain = found["forwards"] + found["backward"]
         other = known.get(case.replace("bfloat16", "float32"), found)
         lines.append(
