@@ -34,6 +34,13 @@ def search(model: Model, prompts: int, tokens: int, steps: int) -> Found:
     return edgewise.discover(model, task, method)
 
 
+def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
+    """Shape, prompts, tokens and dtype of "gpt2:16x20:float32"."""
+    name, size, dtype = case.split(":")
+    prompts, tokens = map(int, size.split("x"))
+    return name, prompts, tokens, getattr(torch, dtype)
+
+
 def config_of(name: str) -> PretrainedConfig:
     """A shape, or "shape/n": one with n layers."""
     name, _, layers = name.partition("/")

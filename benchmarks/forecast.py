@@ -15,7 +15,7 @@ import json
 import sys
 
 import torch
-from dense import apart, config_of, search
+from dense import apart, config_of, parsed, search
 from table import fill
 from transformers import AutoModelForCausalLM
 
@@ -36,12 +36,6 @@ CASES = (
     "codellama-7b/4:4x32:bfloat16",
 )
 ALLOWED = 0.1
-
-
-def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
-    name, size, dtype = case.split(":")
-    prompts, tokens = map(int, size.split("x"))
-    return name, prompts, tokens, getattr(torch, dtype)
 
 
 def peak_of_search(case: str) -> int:

@@ -26,8 +26,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import plain
 import torch
-from dense import apart, config_of
+from dense import apart, config_of, parsed
 from table import fill
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -101,15 +102,10 @@ class Step:
         run.gradient(dread, index, run.less(interchange(model, self.other)))
 
     def forwards(self) -> None:
-        with torch.no_grad():
-            self.model.hf(input_ids=self.clean, use_cache=False)
-            self.model.hf(input_ids=self.other, use_cache=False)
+        plain.forwards(self.model.hf, self.clean, self.other)
 
     def backward(self) -> None:
-        hf = self.model.hf
-        embedded = hf.get_input_embeddings()(self.clean).detach().requires_grad_()
-        logits = hf(inputs_embeds=embedded, use_cache=False).logits[:, -1].float()
-        logits.log_softmax(-1)[:, 0].sum().backward()
+        plain.backward(self.model.hf, self.clean, self.rows, self.cols)
 
     def verify(self) -> float:
         """Relative error of the gradient against a central difference, along the signs of its
@@ -132,12 +128,6 @@ def seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def parsed(case: str) -> tuple[str, int, int, torch.dtype]:
-    name, size, dtype = case.split(":")
-    batch, tokens = map(int, size.split("x"))
-    return name, batch, tokens, getattr(torch, dtype)
 
 
 def measured(case: str, repeats: int) -> dict[str, float]:
@@ -184,14 +174,14 @@ def main() -> None:
         flags = ["--one", "--threads", str(given.threads), "--repeats"]
         found = known[case] = apart(__file__, case, *flags, str(given.repeats), tidy=False)
         found["peak"] = apart(__file__, case, *flags, "0")["peak"]
-        plain = found["forwards"] + found["backward"]
+        theirs = found["forwards"] + found["backward"]
         other = known.get(case.replace("bfloat16", "float32"), found)
         lines.append(
             (
                 case,
                 f"{found['step']:.2f}",
-                f"{plain:.2f}",
-                f"{found['step'] / plain:.2f}",
+                f"{theirs:.2f}",
+                f"{found['step'] / theirs:.2f}",
                 "" if other is found else f"{other['step'] / found['step']:.2f}",
                 f"{found['attribution'] / found['backward']:.2f}",
                 f"{found['peak']:.2f}",

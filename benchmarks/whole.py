@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import plain
 import torch
 from table import fill
 
@@ -29,16 +30,12 @@ from edgewise.tasks import Batch, Task
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-def plain(model: Model, batch: Batch) -> float:
+def plain_seconds(model: Model, batch: Batch) -> float:
     """Seconds of the plain work on a batch."""
-    hf, mask = model.hf, batch.attention_mask.long()
+    mask = batch.attention_mask.long()
     began = time.perf_counter()
-    with torch.no_grad():
-        for ids in (batch.input_ids, batch.counterfactual_ids):
-            hf(input_ids=ids, attention_mask=mask, use_cache=False)
-    embedded = hf.get_input_embeddings()(batch.input_ids).detach().requires_grad_()
-    logits = hf(inputs_embeds=embedded, attention_mask=mask, use_cache=False).logits
-    logits[batch.rows, batch.cols].float().log_softmax(-1)[:, 0].sum().backward()
+    plain.forwards(model.hf, batch.input_ids, batch.counterfactual_ids, mask)
+    plain.backward(model.hf, batch.input_ids, batch.rows, batch.cols, mask)
     return time.perf_counter() - began
 
 
@@ -64,7 +61,7 @@ class Watch:
             first = record["step"] * self.size % (len(self.task.examples("train")) - self.size)
             batch = self.task.batch("train", range(first, first + self.size))
             for dtype, model in self.models.items():
-                self.found[dtype].append(plain(model, batch))
+                self.found[dtype].append(plain_seconds(model, batch))
             self.away += time.perf_counter() - before
 
 

@@ -277,31 +277,6 @@ def test_scores_that_are_no_numbers_are_refused(value):
         discover(model, TASK, EAP())
 
 
-@pytest.mark.parametrize(
-    ("method", "field"),
-    [
-        (EAP(density=0.0), "density"),
-        (EAP(density=1.01), "density"),
-        (EAP(density=math.nan), "density"),
-        (EAP(density=None), "density"),
-        (EAP(edges=3), "edges"),
-        (EAP(density=None, edges=0), "edges"),
-        (EAP(density=None, edges=76), "edges"),
-        (EAP(batch_size=0), "batch_size"),
-        (EAP(prompts=0), "prompts"),
-        (EAP(prompts=-1), "prompts"),
-        (EAPIG(steps=0), "steps"),
-        (EAPIG(batch_size=0), "batch_size"),
-        (EAPIG(prompts=0), "prompts"),
-        (EAPIG(density=2.0), "density"),
-    ],
-)
-def test_values_that_cannot_be_meant_are_refused(method, field, tmp_path):
-    with pytest.raises(ConfigError, match=field):
-        discover(tiny.model("gpt2"), TASK, method, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_an_order_that_there_is_not_is_refused():
     with unchecked(), pytest.raises(ConfigError, match="order='best'"):
         discover(tiny.model("gpt2"), TASK, EAP(order="best"))

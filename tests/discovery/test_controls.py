@@ -10,7 +10,6 @@ import oracle
 import tiny
 import toy
 from edgewise.discovery import Magnitude, Random, discover
-from edgewise.errors import ConfigError
 
 TASK = toy.task(5)
 
@@ -72,19 +71,3 @@ def test_magnitude_looks_at_as_many_prompts_as_asked():
     model = tiny.model("gpt2-one-head")
     some = discover(model, toy.task(9), Magnitude(density=1.0, prompts=5)).scores.values
     np.testing.assert_array_equal(some, discover(model, TASK, Magnitude(density=1.0)).scores.values)
-
-
-@pytest.mark.parametrize(
-    ("method", "field"),
-    [
-        (Random(density=0.0), "density"),
-        (Random(edges=3), "edges"),
-        (Magnitude(density=2.0), "density"),
-        (Magnitude(prompts=0), "prompts"),
-        (Magnitude(batch_size=0), "batch_size"),
-    ],
-)
-def test_values_that_cannot_be_meant_are_refused(method, field, tmp_path):
-    with pytest.raises(ConfigError, match=field):
-        discover(tiny.model("gpt2"), TASK, method, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()

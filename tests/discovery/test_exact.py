@@ -1,6 +1,5 @@
 """Exact patching against removing each edge with `edgewise.run`, and EAP against it."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ import tiny
 import toy
 from edgewise.discovery import EAP, ExactPatching, discover
 from edgewise.discovery.attribution import task_metric
-from edgewise.errors import ConfigError
 from edgewise.models.model import Model
 from edgewise.ops.kl import kl_rows
 from edgewise.prepared import prepare, reference_means
@@ -133,20 +131,3 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path):
     assert steps[-1] == edges
     folder = RunFolder(tmp_path / "run", read_config(tmp_path / "run"))
     assert folder.records() == [dict(record) for record in found.history]
-
-
-@pytest.mark.parametrize(
-    ("method", "field"),
-    [
-        (ExactPatching(density=0.0), "density"),
-        (ExactPatching(edges=3), "edges"),
-        (ExactPatching(prompts=0), "prompts"),
-        (ExactPatching(batch_size=0), "batch_size"),
-        (ExactPatching(trials=0), "trials"),
-        (ExactPatching(density=math.nan), "density"),
-    ],
-)
-def test_values_that_cannot_be_meant_are_refused(method, field, tmp_path):
-    with pytest.raises(ConfigError, match=field):
-        discover(tiny.model("gpt2"), TASK, method, out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()

@@ -50,8 +50,7 @@ def magnitude(method: Magnitude, search: Search) -> Result:
     total = torch.zeros(graph.n_readers, graph.n_writers, device=search.model.device)
     for ready in in_order(search, method.batch_size, method.prompts, "magnitude"):
         total += _shares(ready)
-    found = runtime.total(total).cpu()
-    values = found[torch.tensor(graph.reader_of).long(), torch.tensor(graph.writer_of).long()]
+    values = runtime.total(total).cpu()[torch.tensor(graph.valid)]
     return ranked(search, values, method.density, method.edges)
 
 

@@ -1,0 +1,53 @@
+"""Fields that can't be meant, of every method but Edge Pruning, are refused before any work."""
+
+import math
+
+import pytest
+
+import tiny
+import toy
+from edgewise.discovery import ACDC, EAP, EAPIG, ExactPatching, Magnitude, Random, discover
+from edgewise.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        (EAP(density=0.0), "density"),
+        (EAP(density=1.01), "density"),
+        (EAP(density=math.nan), "density"),
+        (EAP(density=None), "density"),
+        (EAP(edges=3), "edges"),
+        (EAP(density=None, edges=0), "edges"),
+        (EAP(density=None, edges=76), "edges"),
+        (EAP(batch_size=0), "batch_size"),
+        (EAP(prompts=0), "prompts"),
+        (EAP(prompts=-1), "prompts"),
+        (EAPIG(steps=0), "steps"),
+        (EAPIG(batch_size=0), "batch_size"),
+        (EAPIG(prompts=0), "prompts"),
+        (EAPIG(density=2.0), "density"),
+        (ACDC(threshold=-0.01), "threshold=-0.01: it must be above 0"),
+        (ACDC(threshold=0.0), "threshold=0.0: it must be above 0, such as 0.01"),
+        (ACDC(threshold=math.nan), "threshold=nan: it must be a finite number"),
+        (ACDC(threshold=math.inf), "threshold=inf"),
+        (ACDC(prompts=0), "prompts"),
+        (ACDC(batch_size=0), "batch_size"),
+        (ACDC(trials=0), "trials"),
+        (ExactPatching(density=0.0), "density"),
+        (ExactPatching(edges=3), "edges"),
+        (ExactPatching(prompts=0), "prompts"),
+        (ExactPatching(batch_size=0), "batch_size"),
+        (ExactPatching(trials=0), "trials"),
+        (ExactPatching(density=math.nan), "density"),
+        (Random(density=0.0), "density"),
+        (Random(edges=3), "edges"),
+        (Magnitude(density=2.0), "density"),
+        (Magnitude(prompts=0), "prompts"),
+        (Magnitude(batch_size=0), "batch_size"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(method, field, tmp_path):
+    with pytest.raises(ConfigError, match=field):
+        discover(tiny.model("gpt2"), toy.task(5), method, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
