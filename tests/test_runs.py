@@ -259,6 +259,18 @@ def test_the_two_newest_are_kept(tmp_path):
     assert folder.load_checkpoint()[0] == 20
 
 
+def test_opening_deletes_what_kills_left_of_superseded_checkpoints(tmp_path):
+    folder = open_run(tmp_path)
+    for step in (10, 20):
+        folder.save_checkpoint(step, tensors(step), {})
+    for step in (30, 40):  # written, and then killed, twice
+        content = safetensors.torch.save(tensors(step), {"state": "{}"})
+        (tmp_path / "checkpoint" / f"{step}.safetensors").write_bytes(content)
+    assert open_run(tmp_path).load_checkpoint()[0] == 40
+    names = [name for name in listing(tmp_path) if name.startswith("checkpoint")]
+    assert names == ["checkpoint/30.safetensors", "checkpoint/40.safetensors"]
+
+
 @pytest.mark.parametrize("size", [0, 4, 100, -1])
 def test_a_torn_checkpoint_is_skipped_and_later_replaced(tmp_path, size):
     folder = open_run(tmp_path)
@@ -434,7 +446,7 @@ for _ in range(kills):
     assert torch.equal(tensors["t"], torch.full((2000,), float(step)))
     assert step <= len(records) <= step + 1, (step, len(records))
     left = [name for name in os.listdir(os.path.join(path, "checkpoint"))]
-    assert len(left) <= 3 and all(name.endswith(".safetensors") for name in left), left
+    assert len(left) <= 2 and all(name.endswith(".safetensors") for name in left), left
     steps.append(step)
 print(json.dumps({"steps": steps, "busy": busy, "least": least}))
 """

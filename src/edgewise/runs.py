@@ -88,6 +88,8 @@ class RunFolder:
             atomic_write(path / _CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         _sweep(path)
         folder = cls(path, config, held)
+        for step in folder._checkpoints()[CHECKPOINTS:]:  # killed before it deleted them
+            folder._checkpoint(step).unlink()
         folder._rewrite(lambda step: True)
         return folder
 
