@@ -13,6 +13,7 @@ import proofs
 import tiny
 from edgewise import ablation, stream, wiring
 from edgewise.circuit import Circuit
+from edgewise.counting import Counter
 from edgewise.errors import ConfigError, DataError, GraphError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.model import Model, build
@@ -225,6 +226,28 @@ def test_gradients_of_live_edges_stay_exact(name: str, kind: str) -> None:
         alive = torch.from_numpy(model.graph.dense(wiring.alive(model.graph, kept), 0.0))
         assert computed[alive].all()
     assert seen > 10
+
+
+def test_what_dead_writers_save_goes_to_graphs_of_mlps() -> None:
+    """A sparse run computes its MLPs once, where a whole one does it again in the backward pass;
+    and takes no more memory."""
+    family, make = tiny.MODELS["llama-gqa"]
+    model, given = build(make(), None, "llama", family, "joint"), tiny.prompts("none")
+    calls: list[int] = []
+    for number, block in enumerate(model.blocks):
+        block.mlp[0].register_forward_hook(lambda *_, number=number: calls.append(number))
+    run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    run = replace(run, layers=tuple(run.layers))
+    peaks, times = [], []
+    for density in (0.1, 1.0):
+        z = sparse_mask(model, density, 1).requires_grad_()
+        calls.clear()
+        with Counter() as counter:
+            tiny.engine_logits(model, z, given, run, live=True).sum().backward()
+        peaks.append(sum(counter.peak.values()))
+        times.append({calls.count(number) for number in calls})
+    assert times == [{1}, {2}]
+    assert peaks[0] <= peaks[1]
 
 
 def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:

@@ -23,7 +23,7 @@ LEVELS = (
     ("attention", "curve", "estimate", "report"),
     ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "cuts", "counting"),
     ("models", "tasks", "metrics"),
-    ("ablation", "stream", "gradient", "applied", "patterns", "prepared", "suffix", "proof"),
+    ("ablation", "mlp", "stream", "gradient", "applied", "patterns", "prepared", "suffix", "proof"),
     ("shard", "offload"),
     ("adapt", "loading"),
     ("discovery", "evaluation", "forecast", "solved", "tracr"),

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from edgewise.ops.read import accumulator, mix, mix_backward, picked, slices
 from edgewise.plan import Plan
 
 GATHER_BELOW = 0.6  # of the columns in use: gathering them costs about one pass over each
@@ -36,36 +37,51 @@ class Cut:
     slots: Int[Tensor, " w"] | None
 
     def take(
-        self, delta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | None = None
+        self, delta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | slice
     ) -> Float[Tensor, "w n D"]:
-        """These writers' differences, at all tokens or `at` some."""
-        if self.slots is None:
-            some = delta[: self.before]
-            return some if at is None else some[:, at]
-        return delta.index_select(0, self.slots) if at is None else delta[self.slots[:, None], at]
+        """These writers' differences at some tokens."""
+        if isinstance(at, slice):
+            return picked(self.seen(delta), self.slots, at)
+        return delta[: self.before, at] if self.slots is None else delta[self.slots[:, None], at]
 
-    def room(
-        self, ddelta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | None = None
-    ) -> tuple[Float[Tensor, "w n D"], bool]:
-        """Where to add their gradients: the buffer itself, or (True) new memory to fill."""
-        if self.slots is None and at is None:
-            return ddelta[: self.before], False
-        tokens = ddelta.shape[1] if at is None else len(at)
-        return ddelta.new_empty(len(self.columns), tokens, ddelta.shape[2]), True
+    def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "b N D"]:
+        """What comes before the group in a buffer: `slots` are places in it."""
+        return buffer[: self.before]
 
-    def give(
+    def mix(
         self,
-        room: Float[Tensor, "w n D"],
+        base: Float[Tensor, "N D"],
+        delta: Float[Tensor, "W N D"],
+        at: Int[Tensor, " n"] | None = None,
+    ) -> Float[Tensor, "n D"]:
+        """What a group of one reader sees, at all tokens or `at` some, a slice at a time."""
+        if at is not None:
+            return mix(base[at], self.take(delta, at), self.mask)[0]
+        parts = slices(base, max(1, self.mask.shape[1]))
+        return torch.cat([mix(base[part], self.take(delta, part), self.mask)[0] for part in parts])
+
+    def mix_backward(
+        self,
+        dx: Float[Tensor, "n D"],
+        delta: Float[Tensor, "W N D"],
         ddelta: Float[Tensor, "W N D"],
         at: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add to the buffer what `room` holds, where that isn't the buffer itself."""
-        if self.slots is None and at is not None:
-            ddelta[: self.before].index_add_(1, at, room)
-        elif self.slots is not None and at is None:
-            ddelta.index_add_(0, self.slots, room)
-        elif self.slots is not None:
-            ddelta.index_put_((self.slots[:, None], at), room, accumulate=True)
+    ) -> Float[Tensor, "1 w"]:
+        """Add the gradient of those writers to `ddelta` in place; return the mask's, in float32."""
+        if at is not None:
+            seen = self.take(delta, at)
+            given = torch.zeros_like(seen)
+            found = mix_backward(dx[None], seen, self.mask, given)
+            if self.slots is None:
+                self.seen(ddelta).index_add_(1, at, given)
+            else:
+                ddelta.index_put_((self.slots[:, None], at), given, accumulate=True)
+            return found
+        found = self.mask.new_zeros(self.mask.shape, dtype=accumulator(dx.dtype))
+        for part in slices(dx, self.mask.shape[1]):
+            seen, into = self.take(delta, part), self.seen(ddelta)[:, part]
+            found += mix_backward(dx[None, part], seen, self.mask, into, self.slots)
+        return found
 
     def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
         """Put a gradient of `mask` where it belongs in the whole mask's."""

@@ -18,12 +18,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import AblatedRun, LayerState, heads_write, plain
+from edgewise.mlp import mlp_backward
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
 from edgewise.ops.read import accumulator, slices
-from edgewise.stream import mlp_backward
 
 
 class FullRun:

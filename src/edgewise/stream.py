@@ -9,7 +9,9 @@ the model's own, and what they write, less what they wrote in the ablated run, i
 
 The backward pass walks the blocks in reverse with a second buffer for the gradients of the
 differences. Reader inputs, which together are larger than the buffer, are never stored but mixed
-again; only projections and one row a token for each MLP are kept. Weights get no gradient.
+again; only projections and one row a token for each MLP are kept. Weights get no gradient. What a
+run of fewer live writers saves in both buffers goes to the MLPs' own graphs, for as many as fit:
+theirs needn't be computed again.
 
 All ones is the clean model, all zeros the ablated run.
 """
@@ -29,15 +31,14 @@ from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
+from edgewise.mlp import mlp_backward, mlp_graph
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.read import accumulator, mix, mix_backward, read, read_backward
+from edgewise.ops.read import accumulator, read, read_backward
 from edgewise.plan import LayerPlan, Plan, everything, plan
 from edgewise.scores import EdgeScores
-
-MLP_TOKENS = 128  # whose hidden activations exist at a time in the backward pass
 
 Mask = Circuit | EdgeScores | Float[Tensor, " E"] | Float[Tensor, "R W"] | None
 
@@ -98,7 +99,8 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the backward pass needs of a block; `qkv` where dead readers keep the ablated run's."""
+    """What the backward pass needs of a block; `qkv` where dead readers keep the ablated run's,
+    `write` with its graph back to `x_mlp` where there was room for that."""
 
     base: Float[Tensor, "N D"]
     qkv: Float[Tensor, "R N C"] | None
@@ -106,6 +108,7 @@ class _Tape:
     square: Float[Tensor, "r N"] | None
     mean: Float[Tensor, "r N"] | None
     x_mlp: Float[Tensor, "n D"] | None
+    write: Float[Tensor, "n D"] | None
 
 
 class _Masked(torch.autograd.Function):
@@ -143,14 +146,18 @@ def _forward(
     ):
         if work.live[writer]:
             delta[work.before(writer)] = clean - other
+    room = 0
+    if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
+        room = 2 * (work.graph.n_writers - work.n_live) * first.nbytes
     layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
-        p = square = mean = x_mlp = None
+        p = square = mean = x_mlp = graphed = None
         cut = cuts.attention(number)
         if len(todo.heads):
-            seen = cut.take(delta)
-            weight = block.folded(_rows(todo.readers, block))
-            p, square, mean = read(state.base_attention, seen, cut.mask, weight, block.centred)
+            seen, weight = cut.seen(delta), block.folded(_rows(todo.readers, block))
+            p, square, mean = read(
+                state.base_attention, seen, cut.mask, weight, block.centred, cut.slots
+            )
             o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square)
             other = _live_heads(state.heads.transpose(0, 1), block, todo)
             block.writes(
@@ -161,22 +168,22 @@ def _forward(
             )
         if todo.mlp:
             cut, at = cuts.mlp(number), job.mlp_tokens(number)
-            base, other = state.base_mlp, state.mlp
-            if at is not None:
-                base, other = base[at], other[at]
-            x_mlp = mix(base, cut.take(delta, at), cut.mask)[0]
+            x_mlp = cut.mix(state.base_mlp, delta, at)
+            other = state.mlp if at is None else state.mlp[at]
             write = delta[work.before(model.graph.mlp_writer(number))]
+            if room > 0:
+                graphed, taken = mlp_graph(block, x_mlp)
+                room -= taken
+            written = block.mlp_write(x_mlp) if graphed is None else graphed.detach()
             if at is None:
-                torch.sub(block.mlp_write(x_mlp), other, out=write)
+                torch.sub(written, other, out=write)
             else:
-                write[at] = block.mlp_write(x_mlp) - other
+                write[at] = written - other
         if tapes is not None:
             qkv = state.qkv if len(todo.readers) < block.n_readers else None
-            tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp))
+            tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp, graphed))
     (final,) = job.run.final
-    cut = cuts.logits()
-    final = final if job.index is None else final[job.index]
-    return mix(final, cut.take(delta, job.index), cut.mask)[0], delta
+    return cuts.logits().mix(final, delta, job.index), delta
 
 
 def _backward(
@@ -192,10 +199,7 @@ def _backward(
     ddelta = torch.zeros_like(delta)
 
     def give(cut: Cut, dx: Tensor, at: Tensor | None) -> None:
-        room, fresh = cut.room(ddelta, at)
-        seen = cut.take(delta, at)
-        cut.scatter(dmask, mix_backward(dx[None], seen, cut.mask, room, fresh))
-        cut.give(room, ddelta, at)
+        cut.scatter(dmask, cut.mix_backward(dx, delta, ddelta, at))
 
     give(cuts.logits(), dx, job.index)
     for number in reversed(range(graph.n_layers)):
@@ -204,38 +208,27 @@ def _backward(
             at, dwrite = job.mlp_tokens(number), ddelta[work.before(graph.mlp_writer(number))]
             if at is not None:
                 dwrite = dwrite[at]
-            give(cuts.mlp(number), mlp_backward(block, tape.x_mlp, dwrite), at)
+            if tape.write is None:
+                dx = mlp_backward(block, tape.x_mlp, dwrite)
+            else:
+                (dx,) = torch.autograd.grad(tape.write, tape.x_mlp, dwrite)
+            give(cuts.mlp(number), dx, at)
         if len(todo.heads):
             cut = cuts.attention(number)
             own = slice(cut.before, cut.before + len(todo.heads))
             dp, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
-            room, fresh = cut.room(ddelta)
             partial = read_backward(
                 tape.base,
-                cut.take(delta),
+                cut.seen(delta),
                 cut.mask,
                 block.folded(_rows(todo.readers, block)),
                 tape.mean,
                 dp,
                 dsquare,
-                room,
-                fresh,
+                cut.seen(ddelta),
+                cut.slots,
             )
             cut.scatter(dmask, partial)
-            cut.give(room, ddelta)
-
-
-def mlp_backward(
-    block: Block, x: Float[Tensor, "n D"], dwrite: Float[Tensor, "n D"]
-) -> Float[Tensor, "n D"]:
-    """Gradient of what an MLP read from that of what it wrote, a slice of tokens at a time."""
-    parts = []
-    for read_at, grad in zip(x.split(MLP_TOKENS), dwrite.split(MLP_TOKENS), strict=True):
-        leaf = read_at.detach().requires_grad_()
-        with torch.enable_grad():
-            write = block.mlp_write(leaf)
-        parts += torch.autograd.grad(write, leaf, grad)
-    return torch.cat(parts)
 
 
 def _heads(

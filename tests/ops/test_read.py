@@ -143,8 +143,25 @@ def test_some_writers_of_a_buffer() -> None:
         ops.read_backward(given.base, delta, given.mask, given.weight, found[2], *grads, into)
     assert torch.equal(gradient[:5], some)
     assert not gradient[5:].any()
-    new = torch.full_like(some, torch.nan)
-    ops.read_backward(
-        given.base, given.delta, given.mask, given.weight, found[2], *grads, new, fresh=True
-    )
-    assert torch.equal(new, some)
+
+
+@each_norm
+@pytest.mark.usefixtures("slices")
+def test_writers_gathered_from_a_buffer(centred: bool) -> None:
+    """A mask of some writers reads as one that is zero for the others, and gives them nothing."""
+    given = Inputs.random((7, 5, 6, 4, 9))
+    slots = torch.tensor([1, 4])
+    whole = torch.zeros_like(given.mask)
+    whole[:, slots] = given.mask[:, slots]
+    args = given.weight, centred
+    found = ops.read(given.base, given.delta, given.mask[:, slots], *args, slots)
+    expected = ops.read(given.base, given.delta, whole, *args)
+    torch.testing.assert_close(found, expected)
+    grads = [torch.ones_like(t) for t in found[:2]]
+    begin = torch.arange(given.delta.numel(), dtype=torch.float64).view_as(given.delta)
+    sums, dmasks = [begin.clone(), begin.clone()], []
+    for mask, into, picked in zip((given.mask[:, slots], whole), sums, (slots, None), strict=True):
+        rest = given.weight, found[2], *grads, into, picked
+        dmasks.append(ops.read_backward(given.base, given.delta, mask, *rest))
+    torch.testing.assert_close(*sums)
+    torch.testing.assert_close(dmasks[0], dmasks[1][:, slots])

@@ -3,7 +3,7 @@
 A prompt of T tokens takes, in a step forward and backward, with W writers, L layers and vocabulary
 V, values of the model's dtype for
 
-    2.5 W T D                    differences, their gradients, gathered parts of both
+    2.5 W T D                    differences and their gradients, with slices of both
     L T (4 D + 2 R C + H C)      what is kept of each block, ablated run included
     4 T F                        the activations of one MLP
 

@@ -24,7 +24,7 @@ Shapes: N tokens, R readers, W writers, C channels of a head, D residual width.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 SLICE_BYTES = 4 << 20  # of the wide reader inputs kept at a time
@@ -45,34 +45,50 @@ def mix(
 
 def mix_backward(
     dx: Float[Tensor, "R N D"],
-    delta: Float[Tensor, "W N D"],
-    mask: Float[Tensor, "R W"],
+    delta: Float[Tensor, "w N D"],
+    mask: Float[Tensor, "R w"],
     ddelta: Float[Tensor, "W N D"],
-    fresh: bool = False,
-) -> Float[Tensor, "R W"]:
+    slots: Int[Tensor, " w"] | None = None,
+) -> Float[Tensor, "R w"]:
     """Add the gradient of the writers to `ddelta` in place; return the mask's, in float32.
 
-    What a `fresh` ddelta holds is overwritten.
+    slots    of those writers in `ddelta` (None: all)
     """
     wide = dx.flatten(1)
-    ddelta.flatten(1).addmm_(mask.t(), wide, beta=0 if fresh else 1)
+    if slots is None:
+        ddelta.flatten(1).addmm_(mask.t(), wide)
+    else:
+        theirs = ddelta[slots]
+        theirs.flatten(1).addmm_(mask.t(), wide)
+        ddelta[slots] = theirs
     return (wide @ delta.flatten(1).t()).to(accumulator(dx.dtype))
+
+
+def picked(
+    delta: Float[Tensor, "W N D"], slots: Int[Tensor, " w"] | None, part: slice
+) -> Float[Tensor, "w n D"]:
+    """Some writers' differences (None: all) at some tokens."""
+    return delta[:, part] if slots is None else delta[:, part].index_select(0, slots)
 
 
 def read(
     base: Float[Tensor, "N D"],
     delta: Float[Tensor, "W N D"],
-    mask: Float[Tensor, "R W"],
+    mask: Float[Tensor, "R w"],
     weight: Float[Tensor, "R C D"],
     centred: bool,
+    slots: Int[Tensor, " w"] | None = None,
 ) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N"], Float[Tensor, "R N"] | None]:
-    """p, square and, if `centred`, the means that the reads had (None for an RMSNorm)."""
+    """p, square and, if `centred`, the means that the reads had (None for an RMSNorm).
+
+    slots    of the writers in `delta` that the columns of `mask` are for (None: of all)
+    """
     n, readers = base.shape[0], mask.shape[0]
     p = base.new_empty(readers, n, weight.shape[1])
     square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
     mean = torch.empty_like(square) if centred else None
-    for part in slices(base, readers):
-        x = mix(base[part], delta[:, part], mask)
+    for part in slices(base, readers if slots is None else max(mask.shape)):
+        x = mix(base[part], picked(delta, slots, part), mask)
         if mean is not None:
             mean[:, part] = x.mean(-1, dtype=mean.dtype)
             x -= mean[:, part, None].to(x.dtype)
@@ -85,29 +101,30 @@ def read(
 def read_backward(
     base: Float[Tensor, "N D"],
     delta: Float[Tensor, "W N D"],
-    mask: Float[Tensor, "R W"],
+    mask: Float[Tensor, "R w"],
     weight: Float[Tensor, "R C D"],
     mean: Float[Tensor, "R N"] | None,
     dp: Float[Tensor, "R N C"],
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
-    fresh: bool = False,
-) -> Float[Tensor, "R W"]:
+    slots: Int[Tensor, " w"] | None = None,
+) -> Float[Tensor, "R w"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
     mean     of the reads, as `read` returned it; then the rows of `weight` must sum to 0
-    fresh    overwrite what `ddelta` holds
+    slots    as in `read`
     """
     dmask = mask.new_zeros(mask.shape, dtype=accumulator(base.dtype))
     slope = (2.0 / base.shape[1]) * dsquare
     offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
     slope = slope.to(base.dtype)[..., None]
-    for part in slices(base, mask.shape[0]):
-        dx = mix(base[part], delta[:, part], mask).mul_(slope[:, part])
+    for part in slices(base, mask.shape[0] if slots is None else max(mask.shape)):
+        seen = picked(delta, slots, part)
+        dx = mix(base[part], seen, mask).mul_(slope[:, part])
         if offset is not None:
             dx += offset[:, part]
         dx.baddbmm_(dp[:, part], weight)
-        dmask += mix_backward(dx, delta[:, part], mask, ddelta[:, part], fresh)
+        dmask += mix_backward(dx, seen, mask, ddelta[:, part], slots)
     return dmask
 
 
@@ -119,10 +136,10 @@ def read_reference(base, delta, mask, weight, centred):
     return torch.einsum("rnd,rcd->rnc", c, weight), c.square().mean(-1), mean
 
 
-def slices(base: Tensor, readers: int) -> list[slice]:
-    """Cut the tokens so that one slice of the reader inputs (n x readers x D) fits SLICE_BYTES."""
+def slices(base: Tensor, rows: int) -> list[slice]:
+    """Cut the tokens so that `rows` of a slice (n x rows x D) fit SLICE_BYTES."""
     n, width = base.shape
-    if not readers:
+    if not rows:
         return []
-    step = max(1, SLICE_BYTES // (readers * width * base.element_size()))
+    step = max(1, SLICE_BYTES // (rows * width * base.element_size()))
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
