@@ -6,10 +6,11 @@
 
 Edge Pruning runs once for each density and seed; a method that ranks runs once, and its best edges
 are measured at every density. All are measured on the same unseen prompts. Runs live under
-runs/results and are gone on with or reused; the tables are written from whatever is finished, so
-the script may be stopped at any time, and several may work on a part of the plan each. --tables
-writes the tables and runs nothing. --paper-steps N adds the paper's preset on IOI, at N steps with
-its warm-ups in proportion (3000 is the paper's).
+runs/results and are gone on with or reused. The table of a model and task is written from whatever
+of it is finished, so the script may be stopped at any time, and several may work on a part of the
+plan each; tables of which no run is here stay. --tables writes them and runs nothing.
+--paper-steps N adds the paper's preset on IOI, at N steps with its warm-ups in proportion (3000 is
+the paper's).
 """
 
 import argparse
@@ -29,6 +30,7 @@ from edgewise.tasks import make
 
 RUNS = Path("runs/results")
 PAGE = Path("docs/results.md")
+MARK = "table"
 TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own number, and 200
 PROMPTS = 200  # that a ranking is averaged over
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
@@ -164,12 +166,19 @@ def table(folder: Path) -> list[str]:
 
 
 def write() -> None:
-    """Put a table for each model and task between the page's marks."""
-    parts = []
-    for folder in sorted(RUNS.glob("*/*")):
+    """Put a table for each model and task between the page's marks; where this machine has no runs
+    of one, what the page says stays."""
+    page = PAGE.read_text()
+    written = page.partition(f"<!-- {MARK}: begin -->")[2].partition(f"<!-- {MARK}: end -->")[0]
+    tables = {}
+    for part in written.split("### ")[1:]:
+        title, _, lines = part.partition("\n\n")
+        tables[title] = lines.strip()
+    for folder in RUNS.glob("*/*"):
         if any(folder.glob("*/report.json")):
-            parts += [f"### {folder.parent.name}, {folder.name}", "\n".join(table(folder))]
-    PAGE.write_text(filled(PAGE.read_text(), "table", "\n\n".join(parts)))
+            tables[f"{folder.parent.name}, {folder.name}"] = "\n".join(table(folder))
+    parts = [f"### {title}\n\n{lines}" for title, lines in sorted(tables.items())]
+    PAGE.write_text(filled(page, MARK, "\n\n".join(parts)))
 
 
 def main() -> None:
