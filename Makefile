@@ -22,7 +22,7 @@ help: ## list the targets
 
 demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothing, on a CPU
 	@echo "==> Discovering the circuit; runs/demo keeps the result, and an interrupted run goes on from there"
-	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --steps 260 --train 2000 --test 200 --out runs/demo
+	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --train 2000 --test 200 --out runs/demo
 
 test: $(STAMPS)/test ## run the tests (PYTEST_ARGS="-m slow" for those of minutes)
 	@echo "==> Testing"
