@@ -97,7 +97,8 @@ def _on_meta(func: Any, args: tuple[Any, ...]) -> Any:
     if func is aten.addmm.default:
         return args[1].new_empty(args[1].shape[0], args[2].shape[1])
     if func is aten._unique2.default:
-        return args[0].new_empty(args[0].numel()), args[0].new_empty(0), args[0].new_empty(0)
+        values = args[0].new_empty(args[0].numel())
+        return values, torch.empty_like(args[0]), args[0].new_empty(0)
     if func._schema.name.endswith("_") and torch.Tag.inplace_view not in func.tags:
         return args[0]
     return None

@@ -36,50 +36,30 @@ class Cut:
     before: int
     slots: Int[Tensor, " w"] | None
 
-    def take(
-        self, delta: Float[Tensor, "W N D"], at: Int[Tensor, " n"] | slice
-    ) -> Float[Tensor, "w n D"]:
-        """These writers' differences at some tokens."""
-        if isinstance(at, slice):
-            return picked(self.seen(delta), self.slots, at)
-        return delta[: self.before, at] if self.slots is None else delta[self.slots[:, None], at]
-
     def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "b N D"]:
         """What comes before the group in a buffer: `slots` are places in it."""
         return buffer[: self.before]
 
     def mix(
-        self,
-        base: Float[Tensor, "N D"],
-        delta: Float[Tensor, "W N D"],
-        at: Int[Tensor, " n"] | None = None,
-    ) -> Float[Tensor, "n D"]:
-        """What a group of one reader sees, at all tokens or `at` some, a slice at a time."""
-        if at is not None:
-            return mix(base[at], self.take(delta, at), self.mask)[0]
+        self, base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"]
+    ) -> Float[Tensor, "N D"]:
+        """What a group of one reader sees, a slice of tokens at a time."""
+        seen = self.seen(delta)
         parts = slices(base, max(1, self.mask.shape[1]))
-        return torch.cat([mix(base[part], self.take(delta, part), self.mask)[0] for part in parts])
+        return torch.cat(
+            [mix(base[part], picked(seen, self.slots, part), self.mask)[0] for part in parts]
+        )
 
     def mix_backward(
         self,
-        dx: Float[Tensor, "n D"],
+        dx: Float[Tensor, "N D"],
         delta: Float[Tensor, "W N D"],
         ddelta: Float[Tensor, "W N D"],
-        at: Int[Tensor, " n"] | None = None,
     ) -> Float[Tensor, "1 w"]:
         """Add the gradient of those writers to `ddelta` in place; return the mask's, in float32."""
-        if at is not None:
-            seen = self.take(delta, at)
-            given = torch.zeros_like(seen)
-            found = mix_backward(dx[None], seen, self.mask, given)
-            if self.slots is None:
-                self.seen(ddelta).index_add_(1, at, given)
-            else:
-                ddelta.index_put_((self.slots[:, None], at), given, accumulate=True)
-            return found
         found = self.mask.new_zeros(self.mask.shape, dtype=accumulator(dx.dtype))
         for part in slices(dx, self.mask.shape[1]):
-            seen, into = self.take(delta, part), self.seen(ddelta)[:, part]
+            seen, into = picked(self.seen(delta), self.slots, part), self.seen(ddelta)[:, part]
             found += mix_backward(dx[None, part], seen, self.mask, into, self.slots)
         return found
 

@@ -211,7 +211,9 @@ def _step(
     search.log_alpha.grad = project(logits.grad, torch.sigmoid(logits.detach()))
     search.optimiser.step()
 
-    buffer = model.graph.n_writers * ready.outer.tokens.count * model.width * model.dtype.itemsize
+    graph = model.graph
+    wide = graph.writers_before_attention(graph.n_layers - 1)
+    buffer = wide * ready.outer.tokens.count * model.width * model.dtype.itemsize
     born = defaultdict(int, counter.peak)
     held = min(born["prepare"], prepared)
     kept = min(born["forward"], forward)

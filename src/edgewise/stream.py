@@ -6,6 +6,8 @@ Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked 
 blocks in lockstep and one buffer holds the differences of all writers (W x N x D). Each reader
 mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are
 the model's own, and what they write, less what they wrote in the ablated run, is the next column.
+What the last block writes is read by its MLP and the logits alone, and they only at the answers: it
+is in a buffer of its own, of all writers at the answers' tokens, and the wide one ends before it.
 
 The backward pass walks the blocks in reverse with a second buffer for the gradients of the
 differences. Reader inputs, which together are larger than the buffer, are never stored but mixed
@@ -80,21 +82,31 @@ def masked_read(
     if live:
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
         work = plan(graph, open_, run.kind == "interchange")
-    return _Masked.apply(mask, _Job(model, outer, run, work, index))
+    at, places = (None, None) if index is None else index.unique(return_inverse=True)
+    read_at = _Masked.apply(mask, _Job(model, outer, run, work, at))
+    return read_at if places is None else read_at[places]
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
+    """`at` is where the logits are read, once each (None: everywhere)."""
+
     model: Model
     outer: Outer
     run: AblatedRun
     plan: Plan
-    index: Int[Tensor, " A"] | None = None
+    at: Int[Tensor, " n"] | None
 
-    def mlp_tokens(self, layer: int) -> Int[Tensor, " n"] | None:
-        """Where an MLP is needed (None: everywhere); the last is read by the logits alone."""
-        last = layer == self.model.graph.n_layers - 1
-        return self.index.unique() if last and self.index is not None else None
+    def written_at(self, layer: int) -> Int[Tensor, " n"] | None:
+        """Where what a block writes is needed (None: everywhere)."""
+        return self.at if layer == self.model.graph.n_layers - 1 else None
+
+    def wide(self, work: Plan) -> int:
+        """How many of a plan's live writers have differences at all tokens."""
+        graph = self.model.graph
+        if self.at is None:
+            return work.n_live
+        return work.before(graph.writers_before_attention(graph.n_layers - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +130,7 @@ class _Masked(torch.autograd.Function):
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
         ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype)
-        x, ctx.delta = _forward(job, ctx.cuts, ctx.tapes)
+        x, *ctx.differences = _forward(job, ctx.cuts, ctx.tapes)
         return x
 
     @staticmethod
@@ -130,93 +142,95 @@ class _Masked(torch.autograd.Function):
                 "again, or add up what depends on it and go backward once"
             )
         dmask = ctx.mask.new_zeros(ctx.mask.shape, dtype=accumulator(dx.dtype))
-        _backward(ctx.job, ctx.cuts, ctx.tapes, ctx.delta, dx, dmask)
-        ctx.tapes = ctx.delta = ctx.cuts = None
+        _backward(ctx.job, ctx.cuts, ctx.tapes, ctx.differences, dx, dmask)
+        ctx.tapes = ctx.differences = ctx.cuts = None
         return dmask.to(ctx.mask.dtype), None
 
 
 def _forward(
     job: _Job, cuts: Cuts, tapes: list[_Tape] | None
-) -> tuple[Float[Tensor, "A D"], Float[Tensor, "W N D"]]:
+) -> tuple[Float[Tensor, "n D"], Float[Tensor, "w N D"], Float[Tensor, "l n D"]]:
+    """What the logits reader sees; differences at all tokens, and of all live writers where the
+    logits are read."""
     model, work = job.model, job.plan
     first = job.outer.embeddings[0]
-    delta = first.new_empty(work.n_live, *first.shape)
+    wide = delta = first.new_empty(job.wide(work), *first.shape)
     for writer, (clean, other) in enumerate(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            delta[work.before(writer)] = clean - other
+            wide[work.before(writer)] = clean - other
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
-        room = 2 * (work.graph.n_writers - work.n_live) * first.nbytes
+        room = 2 * (job.wide(everything(work.graph)) - len(wide)) * first.nbytes
     layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
         p = square = mean = x_mlp = graphed = None
-        cut = cuts.attention(number)
+        cut, at = cuts.attention(number), job.written_at(number)
+        if at is not None:
+            delta = first.new_empty(work.n_live, len(at), model.width)
+            torch.index_select(wide, 1, at, out=delta[: len(wide)])
         if len(todo.heads):
-            seen, weight = cut.seen(delta), block.folded(_rows(todo.readers, block))
+            seen, weight = cut.seen(wide), block.folded(_rows(todo.readers, block))
             p, square, mean = read(
                 state.base_attention, seen, cut.mask, weight, block.centred, cut.slots
             )
-            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square)
-            other = _live_heads(state.heads.transpose(0, 1), block, todo)
+            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square, at)
+            scale = state.scale if isinstance(state.scale, float) else _at(state.scale, at)
             block.writes(
-                o - other,
-                (1.0 if r is None else r) - state.scale,
+                o - _live_heads(_at(state.heads, at).transpose(0, 1), block, todo),
+                (1.0 if r is None else r) - scale,
                 _chosen(block, todo),
                 out=delta[cut.before : cut.before + len(todo.heads)],
             )
         if todo.mlp:
-            cut, at = cuts.mlp(number), job.mlp_tokens(number)
-            x_mlp = cut.mix(state.base_mlp, delta, at)
-            other = state.mlp if at is None else state.mlp[at]
-            write = delta[work.before(model.graph.mlp_writer(number))]
+            x_mlp = cuts.mlp(number).mix(_at(state.base_mlp, at), delta)
             if room > 0:
                 graphed, taken = mlp_graph(block, x_mlp)
                 room -= taken
             written = block.mlp_write(x_mlp) if graphed is None else graphed.detach()
-            if at is None:
-                torch.sub(written, other, out=write)
-            else:
-                write[at] = written - other
+            write = delta[work.before(model.graph.mlp_writer(number))]
+            torch.sub(written, _at(state.mlp, at), out=write)
         if tapes is not None:
             qkv = state.qkv if len(todo.readers) < block.n_readers else None
             tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp, graphed))
     (final,) = job.run.final
-    return cuts.logits().mix(final, delta, job.index), delta
+    return cuts.logits().mix(_at(final, job.at), delta), wide, delta
 
 
 def _backward(
     job: _Job,
     cuts: Cuts,
     tapes: list[_Tape],
-    delta: Tensor,
-    dx: Float[Tensor, "A D"],
+    differences: list[Tensor],
+    dx: Float[Tensor, "n D"],
     dmask: Float[Tensor, "R W"],
 ) -> None:
-    """Write the mask's gradient to `dmask`."""
+    """Write the mask's gradient to `dmask`; empty the lists as what is in them has been used."""
     model, work, graph = job.model, job.plan, job.model.graph
+    delta, wide = differences.pop(), differences.pop()
     ddelta = torch.zeros_like(delta)
 
-    def give(cut: Cut, dx: Tensor, at: Tensor | None) -> None:
-        cut.scatter(dmask, cut.mix_backward(dx, delta, ddelta, at))
+    def give(cut: Cut, dx: Tensor) -> None:
+        cut.scatter(dmask, cut.mix_backward(dx, delta, ddelta))
 
-    give(cuts.logits(), dx, job.index)
+    give(cuts.logits(), dx)
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
+        cut, at = cuts.attention(number), job.written_at(number)
         if todo.mlp:
-            at, dwrite = job.mlp_tokens(number), ddelta[work.before(graph.mlp_writer(number))]
-            if at is not None:
-                dwrite = dwrite[at]
+            own = work.before(graph.mlp_writer(number))
             if tape.write is None:
-                dx = mlp_backward(block, tape.x_mlp, dwrite)
+                dx = mlp_backward(block, tape.x_mlp, ddelta[own])
             else:
-                (dx,) = torch.autograd.grad(tape.write, tape.x_mlp, dwrite)
-            give(cuts.mlp(number), dx, at)
+                (dx,) = torch.autograd.grad(tape.write, tape.x_mlp, ddelta[own])
+            give(cuts.mlp(number), dx)
+        dwrites = ddelta[cut.before : cut.before + len(todo.heads)]
+        if at is not None:
+            dwrites = dwrites.clone()  # and the narrow buffers are free
+            delta, ddelta = wide, torch.zeros_like(wide).index_copy_(1, at, ddelta[: len(wide)])
         if len(todo.heads):
-            cut = cuts.attention(number)
-            own = slice(cut.before, cut.before + len(todo.heads))
-            dp, dsquare = _heads_backward(block, todo, job.outer, number, tape, ddelta[own])
+            dp, dsquare = _heads_backward(block, todo, job.outer, number, tape, dwrites, at)
             partial = read_backward(
                 tape.base,
                 cut.seen(delta),
@@ -231,6 +245,10 @@ def _backward(
             cut.scatter(dmask, partial)
 
 
+def _at(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
+    return t if at is None else t[at]
+
+
 def _heads(
     block: Block,
     todo: LayerPlan,
@@ -239,14 +257,15 @@ def _heads(
     other_qkv: Float[Tensor, "R N C"] | None,
     p: Float[Tensor, "r N C"],
     square: Float[Tensor, "r N"],
-) -> tuple[Float[Tensor, "h N C"], Float[Tensor, " N"] | None]:
+    at: Int[Tensor, " n"] | None,
+) -> tuple[Float[Tensor, "h n C"], Float[Tensor, " n"] | None]:
     """What the live heads put out before W_O, times a post-norm's scale, and that scale if any."""
     live = _rows(todo.readers, block)
     qkv = block.project(p, square, live)
     if live is not None:
         assert other_qkv is not None
         qkv = other_qkv.index_put((live,), qkv)
-    o = block.attend(qkv, call, tokens)
+    o = _at(block.attend(qkv, call, tokens), at)
     r = block.post_scale(o)
     if r is not None:
         o = o * r[:, None, None]
@@ -259,12 +278,13 @@ def _heads_backward(
     outer: Outer,
     number: int,
     tape: _Tape,
-    dwrites: Float[Tensor, "h N D"],
+    dwrites: Float[Tensor, "h n D"],
+    at: Int[Tensor, " n"] | None,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of a block's projections and mean squares from those of what its heads wrote."""
     inputs = [t.detach().requires_grad_() for t in (tape.p, tape.square)]
     with torch.enable_grad():
-        o, r = _heads(block, todo, outer.calls[number], outer.tokens, tape.qkv, *inputs)
+        o, r = _heads(block, todo, outer.calls[number], outer.tokens, tape.qkv, *inputs, at)
     outputs, grads = [o], [torch.bmm(dwrites, _out_weight(block, todo).transpose(1, 2))]
     if r is not None and block.out_bias is not None:
         outputs, grads = [o, r], [*grads, dwrites.sum(0) @ block.out_bias]
