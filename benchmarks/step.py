@@ -9,6 +9,7 @@ step    reference logits, corrupted run, gates, masked forward, backward, update
 plain   two no-grad forwards, and one forward and backward to the embeddings
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
+Operations are those of the matrix products of step and plain work, counted on the meta device.
 All are timed in turn, in one process for each case, and medians are compared. Memory is, in another
 process, the peak of the second step above what there was before it (kernels that libraries make
 once are left out), in units of writers x tokens x width x bytes, the size of the difference buffer.
@@ -35,6 +36,8 @@ from transformers import AutoModelForCausalLM
 
 import edgewise
 from edgewise.ablation import interchange
+from edgewise.counting import Counter
+from edgewise.forecast import empty, forecast
 from edgewise.gradient import FullRun
 from edgewise.models.model import Model
 from edgewise.ops import gates
@@ -124,6 +127,19 @@ class Step:
         return abs(found - expected) / abs(expected)
 
 
+def operations(case: str) -> float:
+    """Those of a step over those of the plain work."""
+    name, batch, tokens, dtype = parsed(case)
+    config = config_of(name)
+    hf = empty(config, dtype).hf
+    ids = torch.zeros(batch, tokens, dtype=torch.long, device="meta")
+    with Counter() as counter:
+        plain.forwards(hf, ids, ids)
+        plain.backward(hf, ids, torch.arange(batch), torch.full((batch,), tokens - 1))
+    ours = forecast(config, tokens=tokens, batch_size=batch, dtype=dtype)
+    return ours.flops.of(batch) / counter.flops
+
+
 def seconds(work: Callable[[], None]) -> float:
     began = time.perf_counter()
     work()
@@ -166,8 +182,8 @@ def main() -> None:
         print(json.dumps(measured(given.cases[0], given.repeats)))
         return
     lines = [
-        ("case", "step (s)", "plain (s)", "step / plain", "float32 step / this", "EAP / plain pass",
-         "peak / buffer")
+        ("case", "step (s)", "plain (s)", "step / plain", "operations / plain's",
+         "float32 step / this", "EAP / plain pass", "peak / buffer")
     ]  # fmt: skip
     known: dict[str, dict[str, Any]] = {}
     for case in given.cases:
@@ -182,6 +198,7 @@ def main() -> None:
                 f"{found['step']:.2f}",
                 f"{theirs:.2f}",
                 f"{found['step'] / theirs:.2f}",
+                f"{operations(case):.2f}",
                 "" if other is found else f"{other['step'] / found['step']:.2f}",
                 f"{found['attribution'] / found['backward']:.2f}",
                 f"{found['peak']:.2f}",

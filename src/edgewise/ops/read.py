@@ -87,7 +87,7 @@ def read(
     p = base.new_empty(readers, n, weight.shape[1])
     square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
     mean = torch.empty_like(square) if centred else None
-    for part in slices(base, readers if slots is None else max(mask.shape)):
+    for part in slices(base, _height(mask, slots)):
         x = mix(base[part], picked(delta, slots, part), mask)
         if mean is not None:
             mean[:, part] = x.mean(-1, dtype=mean.dtype)
@@ -118,7 +118,7 @@ def read_backward(
     slope = (2.0 / base.shape[1]) * dsquare
     offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
     slope = slope.to(base.dtype)[..., None]
-    for part in slices(base, mask.shape[0] if slots is None else max(mask.shape)):
+    for part in slices(base, _height(mask, slots)):
         seen = picked(delta, slots, part)
         dx = mix(base[part], seen, mask).mul_(slope[:, part])
         if offset is not None:
@@ -134,6 +134,11 @@ def read_reference(base, delta, mask, weight, centred):
     mean = x.mean(-1) if centred else None
     c = x if mean is None else x - mean[..., None]
     return torch.einsum("rnd,rcd->rnc", c, weight), c.square().mean(-1), mean
+
+
+def _height(mask: Float[Tensor, "R w"], slots: Tensor | None) -> int:
+    """Rows that a slice of tokens takes: the readers, or if more, gathered writers."""
+    return mask.shape[0] if slots is None else max(mask.shape)
 
 
 def slices(base: Tensor, rows: int) -> list[slice]:
