@@ -2,19 +2,20 @@
 
     python benchmarks/removals.py [--layers 12] [--heads 12] [--width 768] [--vocabulary 50257]
         [--prompts 16] [--tokens 16] [--density 0.1] [--readers 8] [--edges 24] [--trials 8]
-        [--threads 2]
+        [--threads 2] [--write]
 
 On a random model of GPT-2 small's shape. Readers spread over the search's order are visited as ACDC
 would visit them: earlier readers keep all their edges, later ones those of EAP's circuit of the
 given density. Each reader's first edges are decided about in both ways, in turn, and must be
-decided alike. The plain loop too leaves out what the mask leaves dead.
+decided alike. The plain loop too leaves out what the mask leaves dead. --write puts what comes out
+into docs/scaling.md.
 """
 
 import argparse
-import platform
 import time
 
 import torch
+from table import fill
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import edgewise
@@ -96,6 +97,7 @@ def main() -> None:
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--density", type=float, default=0.1)
+    parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model, task = random_model(given), random_task(given)
@@ -120,12 +122,14 @@ def main() -> None:
         assert found["ours"].removed == found["plain"].removed, model.graph.readers[reader]
         tried, removed = tried + len(edges), removed + len(found["ours"].removed)
     ours, plain = tried / seconds["ours"], tried / seconds["plain"]
-    print(
-        f"{given.layers} layers of {given.heads} heads, width {given.width}, {given.prompts}x"
-        f"{given.tokens} tokens, {given.threads} threads, {platform.machine()}: {tried} trials "
-        f"into {len(states)} readers, {removed} removed; {ours:.2f} a second, plain loop "
-        f"{plain:.2f}, ratio {ours / plain:.2f}"
+    said = (
+        f"{given.layers} layers of {given.heads} heads, width {given.width}, {given.prompts} x "
+        f"{given.tokens} tokens: {tried} trials into {len(states)} readers, {removed} removed; "
+        f"{ours:.2f} a second, plain loop {plain:.2f}, ratio {ours / plain:.2f}."
     )
+    print(said)
+    if given.write:
+        fill("removals", said, given.threads)
 
 
 if __name__ == "__main__":
