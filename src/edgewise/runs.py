@@ -38,6 +38,7 @@ SPACE = 10_000_000  # bytes: scores, circuit, report and metrics of a run of any
 CHECKPOINTS = 2  # kept; the older one is for a disk that loses the newer
 
 _CONFIG, _METRICS, _CHECKPOINTS, _LOCK = "config.json", "metrics.jsonl", "checkpoint", ".lock"
+_COST = "method.cache_gb"  # what changes the seconds and nothing else
 _RESULTS = ("scores.safetensors", "circuit.json", "report.json", "attention.json")
 
 
@@ -63,7 +64,8 @@ class RunFolder:
         space        bytes that the run will write, asked of the disk now (DiskError)
 
         Raises RunError if the folder holds another run (naming what differs), something that is no
-        run, or one that another process is writing. "versions" may differ, with a warning.
+        run, or one that another process is writing. The method's cache_gb may differ, and with
+        a warning "versions".
         """
         path = Path(path)
         # As it will be read: tuples become lists.
@@ -280,7 +282,7 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
     both = old.keys() & new.keys()
     found = differences(*({key: one[key] for key in one if key in both} for one in (old, new)))
     versions = [key for key in found if key.startswith("versions")]
-    others = [key for key in found if key not in versions]
+    others = [key for key in found if key not in versions and key != _COST]
     if others:
         width = max(map(len, others))
         table = "".join(
