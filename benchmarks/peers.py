@@ -48,16 +48,16 @@ def environment(scratch: Path) -> Path:
     """
     place = scratch / "venv"
     python, done = place / "bin" / "python", place / "installed"
-    if done.exists():
-        return python
-    venv.create(place, with_pip=True, clear=True)
+    if not done.exists():
+        venv.create(place, with_pip=True, clear=True)
     ask = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     own = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     borrowed = sysconfig.get_path("purelib")
     Path(own, "borrowed.pth").write_text(f"import site; site.addsitedir({borrowed!r})\n")
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-    subprocess.run([*pip, *OLD, f"torch=={version('torch').partition('+')[0]}"], check=True)
-    done.touch()
+    if not done.exists():
+        pip = [python, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
+        subprocess.run([*pip, *OLD, f"torch=={version('torch').partition('+')[0]}"], check=True)
+        done.touch()
     return python
 
 
