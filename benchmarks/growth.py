@@ -96,6 +96,7 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 def draw(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Seconds and gigabytes against each number, on logarithmic axes, with the fitted lines."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -117,7 +118,8 @@ def draw(curves: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
             axes.legend(frameon=False)
     grid[0, 0].set_ylabel("seconds a step")
     grid[1, 0].set_ylabel("GB above the weights")
-    figure.savefig(FIGURE, metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": FIGURE.name}):
+        figure.savefig(FIGURE, metadata={"Date": None})
 
 
 def main() -> None:
