@@ -11,47 +11,35 @@ docs/scaling.md.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import plain
 import torch
-from dense import parsed
+from dense import medians, parsed, random_task
 from step import model_of
 from table import fill
 
 import edgewise
 from edgewise.discovery import EAP, EAPIG
 from edgewise.table import aligned, markdown
-from edgewise.tasks.example import Example
 
 
 def measured(case: str, steps: Sequence[int], repeats: int) -> dict[str, float]:
     """Median seconds of plain work, EAP, and EAP-IG by its steps."""
     name, prompts, tokens, dtype = parsed(case)
     model = model_of(name, dtype)
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (prompts, 2, tokens), generator=generator)
-    last = (tokens - 1,)
-    examples = [Example(tuple(a), tuple(b), last, (0,), 1) for a, b in ids.tolist()]
-    task = edgewise.Task("random", {"train": examples}, pad_id=0)
+    task = random_task(model, prompts, tokens)
+    ids = task.batch("train", range(prompts)).input_ids
     rows, cols = torch.arange(prompts), torch.full((prompts,), tokens - 1)
     methods = {"EAP": EAP(batch_size=prompts)}
     methods |= {str(s): EAPIG(steps=s, batch_size=prompts) for s in steps}
     kinds: dict[str, Callable[[], object]] = {
-        "plain": lambda: plain.backward(model.hf, ids[:, 0], rows, cols)
+        "plain": lambda: plain.backward(model.hf, ids, rows, cols)
     }
     for key, method in methods.items():
         kinds[key] = lambda method=method: edgewise.discover(model, task, method)
-    times: dict[str, list[float]] = {key: [] for key in kinds}
-    for _ in range(1 + repeats):
-        for key, work in kinds.items():
-            began = time.perf_counter()
-            work()
-            times[key].append(time.perf_counter() - began)
-    return {key: statistics.median(found[1:]) for key, found in times.items()}
+    return medians(kinds, repeats)
 
 
 def main() -> None:

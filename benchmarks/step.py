@@ -21,15 +21,12 @@ the table into docs/scaling.md.
 import argparse
 import gc
 import json
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import plain
 import torch
-from dense import apart, config_of, parsed
+from dense import apart, config_of, medians, parsed
 from table import fill
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -140,12 +137,6 @@ def operations(case: str) -> float:
     return ours.flops.of(batch) / counter.flops
 
 
-def seconds(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def measured(case: str, repeats: int) -> dict[str, float]:
     """Median seconds of each kind of work if it is repeated, and the step's peak in buffers."""
     name, batch, tokens, dtype = parsed(case)
@@ -160,12 +151,8 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     work.step()
     peak = watch.n_bytes() - before
     kinds = (work.step, work.forwards, work.backward, work.attribution)
-    times: dict[str, list[float]] = {kind.__name__: [] for kind in kinds}
-    for _ in range(1 + repeats):
-        for kind in kinds:
-            times[kind.__name__].append(seconds(kind))
+    found = medians({kind.__name__: kind for kind in kinds}, repeats)
     buffer = model.graph.n_writers * batch * tokens * model.width * dtype.itemsize
-    found = {name: statistics.median(each[1:]) for name, each in times.items() if each[1:]}
     return {**found, "peak": peak / buffer, "error": error}
 
 
