@@ -14,6 +14,14 @@ from edgewise.circuit import Circuit
 from edgewise.runs import read_config
 
 
+def without(argv: list[str], flags: list[str]) -> list[str]:
+    """A command without what `flags` say anew: what is typed twice is an error of its own."""
+    for flag in set(flags) & set(argv):
+        at = argv.index(flag)
+        argv = argv[:at] + argv[at + 2 :]
+    return argv
+
+
 def test_another_run_in_the_folder_is_refused_by_what_differs(home, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     shutil.copytree(home / "eap", run)
@@ -60,10 +68,7 @@ def test_mistakes_are_found_before_a_model_is_loaded(
     home, tmp_path, capsys, monkeypatch, flags, said
 ):
     monkeypatch.setattr("edgewise.cli.discover.load", None)
-    argv = discover(home, tmp_path / "run")
-    for flag in set(flags) & set(argv):  # what is typed twice is an error of its own
-        at = argv.index(flag)
-        del argv[at : at + 2]
+    argv = without(discover(home, tmp_path / "run"), flags)
     if "eap" in flags:
         argv = [word for word in argv if word not in ("--steps", str(STEPS), "4")]
         argv.remove("--checkpoint-every")
@@ -91,15 +96,11 @@ def test_a_full_disk_is_found_before_a_model_is_loaded(home, tmp_path, capsys, m
 )
 def test_mistakes_are_found_before_any_work(home, tmp_path, capsys, monkeypatch, flags, said):
     monkeypatch.chdir(tmp_path)
-    first, *rest = rows()
+    first, *_ = rows()
     write_task(Path("train-only.jsonl"), split=("train",))
-    Path("uneven.jsonl").write_text(json.dumps(first | {"corrupted": rest[0]["corrupted"] + "!"}))
     Path("uneven.jsonl").write_text(json.dumps(first | {"corrupted": "a <predict>b</predict>"}))
     Path("unmarked.jsonl").write_text(json.dumps(first | {"clean": "a and b: b to a"}))
-    argv = discover(home, "run")
-    for flag in set(flags) & set(argv):
-        at = argv.index(flag)
-        del argv[at : at + 2]
+    argv = without(discover(home, "run"), flags)
     assert said in refused(capsys, [*argv, *flags])
     assert not Path("run/metrics.jsonl").exists()
 
