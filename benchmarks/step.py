@@ -42,6 +42,7 @@ from edgewise.ops.kl import kl_rows
 from edgewise.peak import Peak
 from edgewise.stream import dense_mask, full_read, masked_read
 from edgewise.table import aligned, markdown
+from edgewise.workspace import Workspace
 
 BATCHES = ("16x20", "4x20", "8x64")
 CASES = (
@@ -74,6 +75,7 @@ class Step:
         self.rows, self.cols = torch.arange(batch), torch.full((batch,), tokens - 1)
         self.log_alpha = torch.zeros(model.graph.n_edges, requires_grad=True)
         self.optimiser = torch.optim.Adam([self.log_alpha], 0.01)
+        self.workspace = Workspace()
         self.noise = torch.rand(model.graph.n_edges, generator=generator) * 0.6 + 0.2
 
     def loss(self) -> Tensor:
@@ -84,7 +86,9 @@ class Step:
             full = model.head(full_read(model, outer, index))
         z = gates.sample(self.log_alpha, self.noise)
         run = interchange(model, self.other)
-        read = masked_read(model, dense_mask(model.graph, z), outer, run, index)
+        read = masked_read(
+            model, dense_mask(model.graph, z), outer, run, index, False, self.workspace
+        )
         return kl_rows(full, model.head(read)).mean()
 
     def step(self) -> None:
@@ -99,7 +103,7 @@ class Step:
         run = FullRun(model, outer)
         read = run.stream[index].requires_grad_()
         (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
-        run.gradient(dread, index, run.less(interchange(model, self.other)))
+        run.gradient(dread, index, run.less(interchange(model, self.other), self.workspace))
 
     def forwards(self) -> None:
         plain.forwards(self.model.hf, self.clean, self.other)
@@ -145,6 +149,7 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     error = work.verify()
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
     work.step()
+    work.workspace = Workspace()
     gc.collect()
     watch = Peak.begin(model.device)
     before = watch.n_bytes()

@@ -95,9 +95,9 @@ def test_weights_are_those_of_the_model(name):
 
 def test_other_batches_follow_from_two():
     """But for a block's own scratch, whose largest part may be another in a larger batch."""
-    config = GPT2Config(n_layer=8, n_head=3, n_embd=24, vocab_size=50, n_positions=20)
+    config = GPT2Config(n_layer=16, n_head=3, n_embd=24, vocab_size=50, n_positions=20)
     few, many = (forecast(config, tokens=16, batch_size=size) for size in (10, 60))
-    assert few.peak(60) == pytest.approx(many.peak(60), rel=0.06)
+    assert few.peak(60) == pytest.approx(many.peak(60), rel=0.05)
     assert few.flops.of(60) == many.flops.of(60)
 
 

@@ -20,6 +20,7 @@ from edgewise.models.model import Model, build
 from edgewise.ops import read
 from edgewise.plan import plan
 from edgewise.scores import EdgeScores
+from edgewise.workspace import Workspace
 from unchecked import unchecked
 
 PADDINGS = ("none", "right", "left")
@@ -499,3 +500,26 @@ def test_a_masked_run_goes_backward_once() -> None:
     logits.sum().backward(retain_graph=True)
     with pytest.raises(RuntimeError, match=r"went backward already.*run it forward again"):
         logits.square().sum().backward()
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["all", "live"])
+def test_a_workspace_changes_nothing(live: bool) -> None:
+    """Neither where it was used before, nor while another run that uses it has to go backward."""
+    model, space = tiny.model("llama-gqa"), Workspace()
+
+    def begun(seed: int, workspace: Workspace | None) -> tuple[Tensor, Tensor]:
+        given = tiny.prompts(seed=seed)
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        outer = model.outer(given.clean, given.mask)
+        mask = tiny.random_mask(model, seed).requires_grad_()
+        at = torch.tensor([4, 9])
+        return mask, stream.masked_read(model, mask, outer, run, at, live, workspace)
+
+    def gradient(mask: Tensor, seen: Tensor) -> Tensor:
+        return torch.autograd.grad(seen.square().sum(), mask)[0]
+
+    expected = [gradient(*begun(seed, None)) for seed in (3, 4)]
+    first, second = begun(3, space), begun(4, space)
+    assert torch.equal(gradient(*second), expected[1])
+    assert torch.equal(gradient(*first), expected[0])
+    assert torch.equal(gradient(*begun(4, space)), expected[1])

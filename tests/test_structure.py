@@ -20,10 +20,11 @@ ROOT = Path(edgewise.__file__).parent
 LEVELS = (
     ("errors",),
     ("graph", "files", "table"),
-    ("attention", "curve", "estimate", "report"),
+    ("attention", "curve", "estimate", "report", "workspace"),
     ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "cuts", "counting"),
     ("models", "tasks", "metrics"),
-    ("ablation", "mlp", "stream", "gradient", "applied", "patterns", "prepared", "suffix", "proof"),
+    ("ablation", "mlp", "heads", "stream", "gradient", "applied"),
+    ("patterns", "prepared", "suffix", "proof"),
     ("shard", "offload"),
     ("adapt", "loading"),
     ("discovery", "evaluation", "forecast", "solved", "tracr"),

@@ -26,19 +26,19 @@ class Cut:
     mask       its entries
     rows       the readers, as rows of the whole mask
     columns    the writers, as columns of the whole mask
-    before     how many live writers come before the group: where its own heads' differences go
-    slots      where the writers are in the difference buffer (None: they are its first `before`)
+    span       the live writers that it may see, in a difference buffer
+    slots      where among those the writers are (None: they are all of them)
     """
 
     mask: Float[Tensor, "r w"]
     rows: Int[Tensor, "r 1"]
     columns: Int[Tensor, " w"]
-    before: int
+    span: slice
     slots: Int[Tensor, " w"] | None
 
-    def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "b N D"]:
-        """What comes before the group in a buffer: `slots` are places in it."""
-        return buffer[: self.before]
+    def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "s N D"]:
+        """The part of a buffer that `slots` are places in."""
+        return buffer[self.span]
 
     def mix(
         self, base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"]
@@ -74,38 +74,53 @@ class Cuts:
     def __init__(self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype):
         self.plan, self.graph, self.mask = work, work.graph, mask.to(dtype)
         self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
-        self.made: dict[int, Cut] = {}
+        self.made: dict[tuple[int, ...], Cut] = {}
+
+    def block(self, layer: int) -> Cut:
+        """The live queries, keys and values of a block, then its MLP if that is live, and what is
+        written before the block."""
+        rows = self._attention(layer)
+        if self.plan.layers[layer].mlp:
+            rows = np.append(rows, self.graph.mlp_reader(layer))
+        return self._cut(rows, 0, self.graph.writers_before_attention(layer))
+
+    def own(self, layer: int) -> Cut:
+        """A block's MLP and its heads, of which it sees none where blocks are parallel."""
+        first = self.graph.writers_before_attention(layer)
+        return self._cut(self._mlp(layer), first, self.graph.writers_before_mlp(layer))
 
     def attention(self, layer: int) -> Cut:
         """The live queries, keys and values of a block."""
-        start = self.graph.attention_readers(layer).start
-        rows = self.plan.layers[layer].readers + start
-        return self._cut(start, rows, self.graph.writers_before_attention(layer))
+        return self._cut(self._attention(layer), 0, self.graph.writers_before_attention(layer))
 
     def mlp(self, layer: int) -> Cut:
-        """A block's MLP."""
-        row = self.graph.mlp_reader(layer)
-        return self._cut(row, np.array([row]), self.graph.writers_before_mlp(layer))
+        """A block's MLP, and all that is written before it."""
+        return self._cut(self._mlp(layer), 0, self.graph.writers_before_mlp(layer))
 
     def logits(self) -> Cut:
         """The logits reader."""
-        row = self.graph.logits_reader
-        return self._cut(row, np.array([row]), self.graph.n_writers)
+        return self._cut(np.array([self.graph.logits_reader]), 0, self.graph.n_writers)
 
-    def _cut(self, first: int, readers: np.ndarray, writers: int) -> Cut:
-        """The cut of `readers`, of the group that begins at row `first`; made if it isn't yet."""
-        if first not in self.made:
-            self.made[first] = self._make(readers, writers)
-        return self.made[first]
+    def _attention(self, layer: int) -> Int[np.ndarray, " r"]:
+        return self.plan.layers[layer].readers + self.graph.attention_readers(layer).start
 
-    def _make(self, readers: np.ndarray, writers: int) -> Cut:
-        rows = torch.from_numpy(readers).to(self.mask.device)[:, None]
-        before = self.plan.before(writers)
-        columns = self.columns[:before]
+    def _mlp(self, layer: int) -> Int[np.ndarray, " 1"]:
+        return np.array([self.graph.mlp_reader(layer)])
+
+    def _cut(self, rows: Int[np.ndarray, " r"], first: int, end: int) -> Cut:
+        """The part of `rows` and the writers from `first` to `end`; made if it isn't yet."""
+        key = (first, end, *rows.tolist())
+        if key not in self.made:
+            span = slice(self.plan.before(first), self.plan.before(end))
+            self.made[key] = self._make(torch.from_numpy(rows).to(self.mask.device)[:, None], span)
+        return self.made[key]
+
+    def _make(self, rows: Int[Tensor, "r 1"], span: slice) -> Cut:
+        columns = self.columns[span]
         mask = self.mask[rows, columns]
         if self.plan.complete:
-            return Cut(mask, rows, columns, before, None)
+            return Cut(mask, rows, columns, span, None)
         slots = (mask != 0).any(0).nonzero()[:, 0]
-        if len(slots) > GATHER_BELOW * before:
-            return Cut(mask, rows, columns, before, None)
-        return Cut(mask[:, slots], rows, columns[slots], before, slots)
+        if len(slots) > GATHER_BELOW * len(columns):
+            return Cut(mask, rows, columns, span, None)
+        return Cut(mask[:, slots], rows, columns[slots], span, slots)

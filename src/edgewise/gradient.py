@@ -23,7 +23,8 @@ from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.read import accumulator, slices
+from edgewise.ops.read import Room, accumulator, products, slices
+from edgewise.workspace import Workspace
 
 
 class FullRun:
@@ -37,10 +38,11 @@ class FullRun:
         self.stream: Float[Tensor, "N D"] = final[0]
 
     @torch.no_grad()
-    def less(self, other: AblatedRun) -> Float[Tensor, "W N D"]:
-        """delta_w = x_w - x~_w of every writer, w in order."""
+    def less(self, other: AblatedRun, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:
+        """delta_w = x_w - x~_w of every writer, w in order; in a `workspace`, if there is one."""
         graph, first = self.model.graph, self.stream
-        delta = first.new_empty(graph.n_writers, *first.shape)
+        room = workspace or Workspace()
+        delta = room.take("differences", first, graph.n_writers, *first.shape)
         pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
         for writer, (ours, theirs) in enumerate(pairs):
             torch.sub(ours, theirs, out=delta[writer])
@@ -66,19 +68,20 @@ class FullRun:
         after = torch.zeros_like(self.stream).index_add_(0, index, dread)
         for number in reversed(range(graph.n_layers)):
             block, state, call = model.blocks[number], self.states[number], self.outer.calls[number]
-            seen = delta[: graph.writers_before_mlp(number)]
+            before, mlp = graph.writers_before_attention(number), graph.mlp_reader(number)
             # Only the logits read the last MLP, and only at the answers.
             at = index.unique() if number == graph.n_layers - 1 else slice(None)
             dx = mlp_backward(block, state.base_mlp[at], after[at])
-            dmask[graph.mlp_reader(number), : len(seen)] = _contract(dx, seen[:, at]).to(kind)
-            between = after.clone()
-            between[at] += dx
-            readers = graph.attention_readers(number)
-            seen = delta[: graph.writers_before_attention(number)]
-            dwrite = after if block.parallel else between
-            part, dx = _attention_backward(block, state, call, self.outer.tokens, dwrite, seen)
-            dmask[readers.start : readers.stop, : len(seen)] = part
-            after = between + dx
+            own = slice(before, graph.writers_before_mlp(number))
+            dmask[mlp, own] = _contract(dx, delta[own][:, at]).to(kind)
+            dmlp = torch.zeros_like(after)
+            dmlp[at] = dx
+            dwrite = after if block.parallel else after + dmlp
+            readers = slice(graph.attention_readers(number).start, mlp + 1)
+            dmask[readers, :before], dx = _block_backward(
+                block, state, call, self.outer.tokens, dwrite, dmlp, delta[:before]
+            )
+            after = after + dx
         return dmask
 
 
@@ -86,15 +89,20 @@ def _contract(dx: Float[Tensor, "n D"], delta: Float[Tensor, "w n D"]) -> Float[
     return delta.flatten(1) @ dx.flatten()
 
 
-def _attention_backward(
+def _block_backward(
     block: Block,
     state: LayerState,
     call: Call,
     tokens: Tokens,
     dwrite: Float[Tensor, "N D"],
+    dmlp: Float[Tensor, "N D"],
     delta: Float[Tensor, "w N D"],
-) -> tuple[Float[Tensor, "R w"], Float[Tensor, "N D"]]:
-    """The gradient of the mask of a block's queries, keys and values, and of the stream there."""
+) -> tuple[Float[Tensor, "r w"], Float[Tensor, "N D"]]:
+    """Gradients of the mask of a block's queries, keys, values and MLP, and of the stream there.
+
+    dwrite    of what the heads write
+    dmlp      of what the MLP reads
+    """
     qkv = state.qkv.detach().requires_grad_()
     with torch.enable_grad():
         o = block.attend(qkv, call, tokens)
@@ -109,11 +117,13 @@ def _attention_backward(
     square = torch.linalg.vector_norm(x, dim=-1, dtype=kind).square() / x.shape[-1]
     dp, dsquare = block.project_backward(square, state.qkv, dqkv)
     slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
-    weight = block.folded()
-    dmask = x.new_zeros(len(weight), len(delta), dtype=kind)
+    weight, room = block.folded(), Room(x)
+    dmask = x.new_zeros(len(weight) + 1, len(delta), dtype=kind)
     dstream = torch.empty_like(x)
-    for part in slices(x, len(weight)):
-        dx = (slope[:, part] * x[part]).baddbmm_(dp[:, part], weight)
-        dmask += dx.flatten(1) @ delta[:, part].flatten(1).t()
-        dstream[part] = dx.sum(0)
+    for part in slices(x, len(dmask)):
+        dx = room.take(len(dmask), part)
+        torch.mul(slope[:, part], x[part], out=dx[:-1]).baddbmm_(dp[:, part], weight)
+        dx[-1] = dmlp[part]
+        dmask += products(dx, delta[:, part])
+        torch.sum(dx, 0, out=dstream[part])
     return dmask, dstream

@@ -17,6 +17,7 @@ from edgewise.models.model import Model, Outer
 from edgewise.stream import full_read, masked_read
 from edgewise.tasks.example import Batch
 from edgewise.tasks.task import Task
+from edgewise.workspace import Workspace
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +36,11 @@ class Prepared:
         with torch.no_grad():
             return self.model.head(full_read(self.model, self.outer, self.index))
 
-    def logits(self, mask: Float[Tensor, "R W"], live: bool = False) -> Float[Tensor, "A V"]:
+    def logits(
+        self, mask: Float[Tensor, "R W"], live: bool = False, workspace: Workspace | None = None
+    ) -> Float[Tensor, "A V"]:
         """Logits of a masked run at the answer positions, differentiable in `mask`."""
-        read = masked_read(self.model, mask, self.outer, self.run, self.index, live)
+        read = masked_read(self.model, mask, self.outer, self.run, self.index, live, workspace)
         return self.model.head(read)
 
     @property

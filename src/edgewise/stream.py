@@ -6,6 +6,8 @@ Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked 
 blocks in lockstep and one buffer holds the differences of all writers (W x N x D). Each reader
 mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are
 the model's own, and what they write, less what they wrote in the ablated run, is the next column.
+Of what came before the block, its MLP's input is mixed together with its heads', in one pass over
+the buffer; what those heads write is added when they have.
 What the last block writes is read by its MLP and the logits alone, and they only at the answers: it
 is in a buffer of its own, of all writers at the answers' tokens, and the wide one ends before it.
 
@@ -33,14 +35,13 @@ from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
+from edgewise.heads import Heads, taken
 from edgewise.mlp import mlp_backward, mlp_graph
-from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
-from edgewise.models.shadow import Call
-from edgewise.models.tokens import Tokens
 from edgewise.ops.read import accumulator, read, read_backward
-from edgewise.plan import LayerPlan, Plan, everything, plan
+from edgewise.plan import Plan, everything, plan
 from edgewise.scores import EdgeScores
+from edgewise.workspace import Workspace
 
 Mask = Circuit | EdgeScores | Float[Tensor, " E"] | Float[Tensor, "R W"] | None
 
@@ -65,12 +66,14 @@ def masked_read(
     run: AblatedRun,
     index: Int[Tensor, " A"] | None = None,
     live: bool = False,
+    workspace: Workspace | None = None,
 ) -> Float[Tensor, "A D"]:
     """What the logits reader sees at the packed tokens `index` (None: all); differentiable in mask.
 
-    live    compute only what the mask's zeros leave alive (`plan`). The value is the same; the
-            gradient is exact for open edges between live parts and not for others. Without it the
-            gradient is exact everywhere
+    live        compute only what the mask's zeros leave alive (`plan`). The value is the same; the
+                gradient is exact for open edges between live parts and not for others. Without it
+                the gradient is exact everywhere
+    workspace   keeps the wide buffers for the next run
     """
     graph = model.graph
     if mask.shape != (graph.n_readers, graph.n_writers):
@@ -83,7 +86,7 @@ def masked_read(
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
         work = plan(graph, open_, run.kind == "interchange")
     at, places = (None, None) if index is None else index.unique(return_inverse=True)
-    read_at = _Masked.apply(mask, _Job(model, outer, run, work, at))
+    read_at = _Masked.apply(mask, _Job(model, outer, run, work, at, workspace or Workspace()))
     return read_at if places is None else read_at[places]
 
 
@@ -96,6 +99,7 @@ class _Job:
     run: AblatedRun
     plan: Plan
     at: Int[Tensor, " n"] | None
+    workspace: Workspace
 
     def written_at(self, layer: int) -> Int[Tensor, " n"] | None:
         """Where what a block writes is needed (None: everywhere)."""
@@ -154,7 +158,7 @@ def _forward(
     logits are read."""
     model, work = job.model, job.plan
     first = job.outer.embeddings[0]
-    wide = delta = first.new_empty(job.wide(work), *first.shape)
+    wide = delta = job.workspace.take("differences", first, job.wide(work), *first.shape)
     for writer, (clean, other) in enumerate(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
@@ -162,40 +166,42 @@ def _forward(
             wide[work.before(writer)] = clean - other
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
-        room = 2 * (job.wide(everything(work.graph)) - len(wide)) * first.nbytes
+        all_live = job.wide(everything(work.graph)) * first.nbytes
+        room = 2 * (all_live - wide.untyped_storage().nbytes())
     layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
     for number, (block, todo, call, state) in enumerate(layers):
         p = square = mean = x_mlp = graphed = None
-        cut, at = cuts.attention(number), job.written_at(number)
+        cut, at = cuts.block(number), job.written_at(number)
+        heads = Heads(block, todo, call, job.outer.tokens, at)
         if at is not None:
             delta = first.new_empty(work.n_live, len(at), model.width)
             torch.index_select(wide, 1, at, out=delta[: len(wide)])
+        if len(todo.heads) or todo.mlp:
+            p, square, mean, whole = read(
+                state.base_attention,
+                cut.seen(wide),
+                cut.mask,
+                heads.weight,
+                block.centred,
+                cut.slots,
+                [state.base_mlp] if todo.mlp else [],
+            )
         if len(todo.heads):
-            seen, weight = cut.seen(wide), block.folded(_rows(todo.readers, block))
-            p, square, mean = read(
-                state.base_attention, seen, cut.mask, weight, block.centred, cut.slots
-            )
-            o, r = _heads(block, todo, call, job.outer.tokens, state.qkv, p, square, at)
-            scale = state.scale if isinstance(state.scale, float) else _at(state.scale, at)
-            block.writes(
-                o - _live_heads(_at(state.heads, at).transpose(0, 1), block, todo),
-                (1.0 if r is None else r) - scale,
-                _chosen(block, todo),
-                out=delta[cut.before : cut.before + len(todo.heads)],
-            )
+            o, r = heads.put_out(state.qkv, p, square)
+            heads.write(o, r, state, delta[cut.span.stop :][: len(todo.heads)])
         if todo.mlp:
-            x_mlp = cuts.mlp(number).mix(_at(state.base_mlp, at), delta)
+            x_mlp = cuts.own(number).mix(taken(whole[0], at), delta)
             if room > 0:
-                graphed, taken = mlp_graph(block, x_mlp)
-                room -= taken
+                graphed, n_bytes = mlp_graph(block, x_mlp)
+                room -= n_bytes
             written = block.mlp_write(x_mlp) if graphed is None else graphed.detach()
             write = delta[work.before(model.graph.mlp_writer(number))]
-            torch.sub(written, _at(state.mlp, at), out=write)
+            torch.sub(written, taken(state.mlp, at), out=write)
         if tapes is not None:
             qkv = state.qkv if len(todo.readers) < block.n_readers else None
             tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp, graphed))
     (final,) = job.run.final
-    return cuts.logits().mix(_at(final, job.at), delta), wide, delta
+    return cuts.logits().mix(taken(final, job.at), delta), wide, delta
 
 
 def _backward(
@@ -217,107 +223,41 @@ def _backward(
     give(cuts.logits(), dx)
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
-        cut, at = cuts.attention(number), job.written_at(number)
+        cut, at, dwhole = cuts.block(number), job.written_at(number), []
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
             if tape.write is None:
                 dx = mlp_backward(block, tape.x_mlp, ddelta[own])
             else:
                 (dx,) = torch.autograd.grad(tape.write, tape.x_mlp, ddelta[own])
-            give(cuts.mlp(number), dx)
-        dwrites = ddelta[cut.before : cut.before + len(todo.heads)]
+            give(cuts.own(number), dx)
+            if at is not None:
+                dx = dx.new_zeros(tape.base.shape).index_copy_(0, at, dx)
+            dwhole = [dx]
+        dwrites = ddelta[cut.span.stop :][: len(todo.heads)]
         if at is not None:
             dwrites = dwrites.clone()  # and the narrow buffers are free
-            delta, ddelta = wide, torch.zeros_like(wide).index_copy_(1, at, ddelta[: len(wide)])
+            gradients = job.workspace.take("gradients", wide, *wide.shape).zero_()
+            delta, ddelta = wide, gradients.index_copy_(1, at, ddelta[: len(wide)])
+        if not len(todo.heads) and not dwhole:
+            continue
+        heads = Heads(block, todo, job.outer.calls[number], job.outer.tokens, at)
+        dp, dsquare = tape.p, tape.square
         if len(todo.heads):
-            dp, dsquare = _heads_backward(block, todo, job.outer, number, tape, dwrites, at)
-            partial = read_backward(
-                tape.base,
-                cut.seen(delta),
-                cut.mask,
-                block.folded(_rows(todo.readers, block)),
-                tape.mean,
-                dp,
-                dsquare,
-                cut.seen(ddelta),
-                cut.slots,
-            )
-            cut.scatter(dmask, partial)
-
-
-def _at(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
-    return t if at is None else t[at]
-
-
-def _heads(
-    block: Block,
-    todo: LayerPlan,
-    call: Call,
-    tokens: Tokens,
-    other_qkv: Float[Tensor, "R N C"] | None,
-    p: Float[Tensor, "r N C"],
-    square: Float[Tensor, "r N"],
-    at: Int[Tensor, " n"] | None,
-) -> tuple[Float[Tensor, "h n C"], Float[Tensor, " n"] | None]:
-    """What the live heads put out before W_O, times a post-norm's scale, and that scale if any."""
-    live = _rows(todo.readers, block)
-    qkv = block.project(p, square, live)
-    if live is not None:
-        assert other_qkv is not None
-        qkv = other_qkv.index_put((live,), qkv)
-    o = _at(block.attend(qkv, call, tokens), at)
-    r = block.post_scale(o)
-    if r is not None:
-        o = o * r[:, None, None]
-    return _live_heads(o.transpose(0, 1), block, todo), r
-
-
-def _heads_backward(
-    block: Block,
-    todo: LayerPlan,
-    outer: Outer,
-    number: int,
-    tape: _Tape,
-    dwrites: Float[Tensor, "h n D"],
-    at: Int[Tensor, " n"] | None,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of a block's projections and mean squares from those of what its heads wrote."""
-    inputs = [t.detach().requires_grad_() for t in (tape.p, tape.square)]
-    with torch.enable_grad():
-        o, r = _heads(block, todo, outer.calls[number], outer.tokens, tape.qkv, *inputs, at)
-    outputs, grads = [o], [torch.bmm(dwrites, _out_weight(block, todo).transpose(1, 2))]
-    if r is not None and block.out_bias is not None:
-        outputs, grads = [o, r], [*grads, dwrites.sum(0) @ block.out_bias]
-    found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
-    dp, dsquare = (
-        torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
-    )
-    return dp, dsquare
-
-
-def _rows(readers: Int[np.ndarray, " r"], block: Block) -> Bool[Tensor, " R"] | None:
-    """Live rows of a block as a boolean, or None when that is all of them."""
-    if len(readers) == block.n_readers:
-        return None
-    live = torch.zeros(block.n_readers, dtype=torch.bool)
-    live[torch.from_numpy(readers)] = True
-    return live.to(block.out.weight.device)
-
-
-def _out_weight(block: Block, todo: LayerPlan) -> Float[Tensor, "h C D"]:
-    return _live_heads(block.out_weight, block, todo)
-
-
-def _live_heads(whole: Float[Tensor, "H ..."], block: Block, todo: LayerPlan) -> Tensor:
-    chosen = _chosen(block, todo)
-    return whole if chosen is None else whole[chosen]
-
-
-def _chosen(block: Block, todo: LayerPlan) -> Int[Tensor, " h"] | None:
-    """Live heads, or None when that is all of them."""
-    if len(todo.heads) == block.n_heads:
-        return None
-    return torch.from_numpy(todo.heads).to(block.out.weight.device)
+            dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
+        partial = read_backward(
+            tape.base,
+            cut.seen(delta),
+            cut.mask,
+            heads.weight,
+            tape.mean,
+            dp,
+            dsquare,
+            cut.seen(ddelta),
+            cut.slots,
+            dwhole,
+        )
+        cut.scatter(dmask, partial)
 
 
 @torch.no_grad()

@@ -44,6 +44,7 @@ from edgewise.prepared import Prepared
 from edgewise.scores import Order
 from edgewise.stream import dense_mask
 from edgewise.tasks.example import Batch
+from edgewise.workspace import Workspace
 
 Variant = Literal["inputs", "activations"]
 
@@ -114,16 +115,17 @@ def eap_values(
     """Mean over training prompts of EAP-IG's scores in `steps` steps, signed; 1 step is EAP."""
     total = torch.zeros(search.model.graph.n_edges, device=search.model.device)
     gradient = _along_inputs if variant == "inputs" or steps == 1 else _along_activations
+    workspace = Workspace()
     for ready in in_order(search, batch_size, prompts, "attribution"):
-        total += gradient(ready, steps)
+        total += gradient(ready, steps, workspace)
     return finite(runtime.total(total))
 
 
-def _along_inputs(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
+def _along_inputs(ready: Prepared, steps: int, workspace: Workspace) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
     clean = FullRun(model, outer)
-    delta, total = clean.less(other), 0.0
+    delta, total = clean.less(other, workspace), 0.0
     for step in range(1, steps + 1):
         run = clean
         if step < steps:
@@ -138,7 +140,7 @@ def _along_inputs(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
     return total[torch.tensor(model.graph.valid, device=total.device)]
 
 
-def _along_activations(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
+def _along_activations(ready: Prepared, steps: int, workspace: Workspace) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz, as each edge's writer
     goes along its line."""
     graph = ready.model.graph
@@ -148,7 +150,7 @@ def _along_activations(ready: Prepared, steps: int) -> Float[Tensor, " E"]:
         own = (writer_of >= component.start) & (writer_of < component.stop)
         for step in range(1, steps + 1):
             z = torch.where(own, step / steps, 1.0).requires_grad_()
-            logits = ready.logits(dense_mask(graph, z))
+            logits = ready.logits(dense_mask(graph, z), workspace=workspace)
             metric = task_metric(logits, ready.batch) @ ready.batch.prompt_weights
             total += torch.where(own, torch.autograd.grad(metric, z)[0], 0.0) / steps
     return total

@@ -30,6 +30,7 @@ from edgewise.ops.kl import kl_rows
 from edgewise.prepared import Prepared
 from edgewise.scores import EdgeScores
 from edgewise.stream import dense_mask
+from edgewise.workspace import Workspace
 
 
 def train(method: EdgePruning, search: Search) -> Result:
@@ -71,6 +72,7 @@ class _Training:
         self.rates = [group["lr"] for group in groups]
         memory = method.cache_gb * 1e9
         self.batches = Batches(search, method.batch_size, memory, method.steps)
+        self.workspace = Workspace()
         self.history: list[Mapping[str, Any]] = []
         self.earlier, self.began = 0.0, time.monotonic()
 
@@ -194,7 +196,7 @@ class _Training:
     def _piece(self, values: Float[Tensor, " E"], ready: Prepared) -> Tensor:
         """A piece's part of the KL; its gradient is added to that of `values`."""
         mask = dense_mask(self.graph, values)
-        rows = kl_rows(ready.full, ready.logits(mask, live=True), ready.batch.token_set)
+        rows = kl_rows(ready.full, ready.logits(mask, True, self.workspace), ready.batch.token_set)
         kl = (rows * ready.batch.weights).sum()
         kl.backward()
         return kl.detach()
