@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import pytest
@@ -29,11 +30,15 @@ each_model = pytest.mark.parametrize("name", tiny.MODELS)
 @each_model
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_tiny_models_are_adapted(name: str, dtype: torch.dtype) -> None:
+    """In bfloat16 the roundings of one batch say little: of some models every tenth is over 5%."""
     model = adapt(tiny.MODELS[name][1]().to(dtype))
     assert model.dtype == dtype
     assert model.name == model.config.model_type
-    error = identity_error(model)
-    assert error < (1e-5 if dtype == torch.float32 else 5e-2)
+    errors = [identity_error(model, seed) for seed in range(5)]
+    if dtype == torch.float32:
+        assert max(errors) < 1e-5
+    else:
+        assert median(errors) < 4e-2
 
 
 def test_what_is_told_apart() -> None:
