@@ -16,7 +16,8 @@ def fill(name: str, text: str, threads: int) -> None:
     asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     torch = f"torch {version('torch')}"
-    said = f"{_processor()}, {threads} threads, {torch}, commit {commit}"
+    used = "1 thread" if threads == 1 else f"{threads} threads"
+    said = f"{_processor()}, {used}, {torch}, commit {commit}"
     PAGE.write_text(filled(PAGE.read_text(), name, f"{text}\n\n{said}"))
 
 
