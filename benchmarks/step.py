@@ -86,9 +86,8 @@ class Step:
             full = model.head(full_read(model, outer, index))
         z = gates.sample(self.log_alpha, self.noise)
         run = interchange(model, self.other)
-        read = masked_read(
-            model, dense_mask(model.graph, z), outer, run, index, False, self.workspace
-        )
+        mask = dense_mask(model.graph, z)
+        read = masked_read(model, mask, outer, run, index, workspace=self.workspace)
         return kl_rows(full, model.head(read)).mean()
 
     def step(self) -> None:

@@ -6,6 +6,7 @@ Shapes: R, H readers and heads of the block, r, h the live ones; n tokens of `at
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,13 @@ def taken(t: Float[Tensor, "N ..."], at: At) -> Float[Tensor, "n ..."]:
     return t if at is None else t[at]
 
 
+def live_rows(live: LayerPlan, rows: int, device: torch.device) -> Bool[Tensor, " R"]:
+    """Which of a block's `rows` queries, keys and values are live."""
+    found = torch.zeros(rows, dtype=torch.bool)
+    found[torch.from_numpy(live.readers)] = True
+    return found.to(device)
+
+
 @dataclass(frozen=True, eq=False)
 class Heads:
     """The heads of a block that a plan leaves alive, in one run of its attention."""
@@ -35,14 +43,13 @@ class Heads:
     tokens: Tokens
     at: At
 
-    @property
+    @cached_property
     def rows(self) -> Bool[Tensor, " R"] | None:
         """Live queries, keys and values, or None when that is all of them."""
-        if len(self.live.readers) == self.block.n_readers:
+        count = self.block.n_readers
+        if len(self.live.readers) == count:
             return None
-        live = torch.zeros(self.block.n_readers, dtype=torch.bool)
-        live[torch.from_numpy(self.live.readers)] = True
-        return live.to(self.block.out.weight.device)
+        return live_rows(self.live, count, self.block.out.weight.device)
 
     @property
     def weight(self) -> Float[Tensor, "r C D"]:
@@ -109,7 +116,7 @@ class Heads:
             out=out,
         )
 
-    @property
+    @cached_property
     def _chosen(self) -> Int[Tensor, " h"] | None:
         """The live heads, or None when that is all of them."""
         if len(self.live.heads) == self.block.n_heads:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
+from edgewise.heads import live_rows
 from edgewise.models.model import Outer
 from edgewise.ops.read import mix, read
 from edgewise.plan import plan
@@ -175,9 +176,8 @@ class _Runs:
 
     def _live(self, layer: int) -> Bool[Tensor, " R"]:
         """Which of a block's queries, keys and values are live."""
-        rows = np.arange(self.graph.n_heads + 2 * self.graph.n_kv_heads)
-        live = np.isin(rows, self.work.layers[layer].readers)
-        return torch.from_numpy(live).to(self.delta.device)
+        rows = self.graph.n_heads + 2 * self.graph.n_kv_heads
+        return live_rows(self.work.layers[layer], rows, self.delta.device)
 
 
 def _taken(buffer: Float[Tensor, "W ..."], places: Int[Tensor, " w"]) -> Float[Tensor, "w ..."]:

@@ -196,7 +196,8 @@ class _Training:
     def _piece(self, values: Float[Tensor, " E"], ready: Prepared) -> Tensor:
         """A piece's part of the KL; its gradient is added to that of `values`."""
         mask = dense_mask(self.graph, values)
-        rows = kl_rows(ready.full, ready.logits(mask, True, self.workspace), ready.batch.token_set)
+        logits = ready.logits(mask, live=True, workspace=self.workspace)
+        rows = kl_rows(ready.full, logits, ready.batch.token_set)
         kl = (rows * ready.batch.weights).sum()
         kl.backward()
         return kl.detach()
