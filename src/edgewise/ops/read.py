@@ -72,8 +72,9 @@ def mix_backward(
 def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float[Tensor, "R W"]:
     """<dx_r, delta_w>, in float32.
 
-    In batches of a few tokens: BLAS takes a third less time for them than for one long sum. Of
-    16-bit values it copies batches, so those are summed at once.
+    In batches of a few tokens, and with the readers last: BLAS takes up to a half less time for
+    them than for one long sum, and for few columns than for few rows. Of 16-bit values it copies
+    batches, so those are summed at once.
     """
     kind, whole = accumulator(dx.dtype), dx.shape[1] // TOKENS * TOKENS
     if dx.dtype.itemsize < 4:
@@ -83,7 +84,7 @@ def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float
         x, d = (
             t[:, :whole].unflatten(1, (-1, TOKENS)).flatten(2).transpose(0, 1) for t in (dx, delta)
         )
-        total += torch.bmm(x, d.transpose(1, 2)).sum(0, dtype=kind)
+        total += torch.bmm(d, x.transpose(1, 2)).sum(0, dtype=kind).t()
     return total
 
 
