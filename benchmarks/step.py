@@ -99,7 +99,7 @@ class Step:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
-        run = FullRun(model, outer)
+        run = FullRun(model, outer, graphs=True)
         read = run.stream[index].requires_grad_()
         (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
         run.gradient(dread, index, run.less(interchange(model, self.other), self.workspace))

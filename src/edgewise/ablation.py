@@ -8,7 +8,7 @@ Under each, x~_r is the running sum of the x~_w: an absent edge contributes its 
 write.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import GEN_CREATED, getgeneratorstate
 from typing import Literal, get_args
@@ -69,7 +69,12 @@ class AblatedRun:
         return iter(layers)
 
 
-def plain(model: Model, outer: Outer, final: list[Tensor]) -> Iterator[LayerState]:
+def plain(
+    model: Model,
+    outer: Outer,
+    final: list[Tensor],
+    mlp_write: Callable[[Block, Tensor], Tensor] = Block.mlp_write,
+) -> Iterator[LayerState]:
     """The unmasked model on packed tokens, block by block; the last stream goes to `final`."""
     stream = sum(outer.embeddings[1:], outer.embeddings[0])
     for block, call in zip(model.blocks, outer.calls, strict=True):
@@ -79,7 +84,7 @@ def plain(model: Model, outer: Outer, final: list[Tensor]) -> Iterator[LayerStat
         scaled = o if r is None else o * r[:, None, None]
         after = stream + heads_write(block, scaled, 1.0 if r is None else r)
         base_mlp = stream if block.parallel else after
-        mlp = block.mlp_write(base_mlp)
+        mlp = mlp_write(block, base_mlp)
         yield LayerState(stream, qkv, scaled, 1.0 if r is None else r, base_mlp, mlp)
         stream = after + mlp
     final.append(stream)

@@ -8,7 +8,8 @@ adds to g,
     dL/dz_rw = sum_n <dx_r, delta_w>        g  <-  g + sum_r dx_r                 (r's block done)
 
 so that one product with the differences delta_w is all that edges cost, and g is N x D where a
-masked run needs W x N x D (`stream`). MLPs and attention are computed again, not kept.
+masked run needs W x N x D (`stream`). Attention is computed again, and so are MLPs whose graphs
+there was no room to keep.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import AblatedRun, LayerState, heads_write, plain
-from edgewise.mlp import mlp_backward
+from edgewise.heads import taken
+from edgewise.mlp import mlp_backward, mlp_graph
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
@@ -28,14 +30,32 @@ from edgewise.workspace import Workspace
 
 
 class FullRun:
-    """The full model's run on some inputs, block by block; `stream` is what the logits read."""
+    """The full model's run on some inputs, block by block; `stream` is what the logits read.
+
+    graphs   keep those of MLPs for `gradient`, in no more memory than the differences take
+    """
 
     @torch.no_grad()
-    def __init__(self, model: Model, outer: Outer):
+    def __init__(self, model: Model, outer: Outer, graphs: bool = False):
         final: list[Tensor] = []
         self.model, self.outer = model, outer
-        self.states: Sequence[LayerState] = tuple(plain(model, outer, final))
+        # Weights that come and go mustn't be in a graph.
+        room = graphs and model.whole and model.graph.n_writers * outer.embeddings[0].nbytes
+        self._room = int(room)
+        self._mlps: list[tuple[Tensor, Tensor | None]] = []  # what they read; its graph's end
+        states = plain(model, outer, final, self._mlp_write)
+        self.states: Sequence[LayerState] = tuple(states)
         self.stream: Float[Tensor, "N D"] = final[0]
+
+    def _mlp_write(self, block: Block, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
+        """What a block's MLP writes; its graph is kept where there is room."""
+        x, written = x.detach(), None
+        last = len(self._mlps) == self.model.graph.n_layers - 1  # it goes back at the answers alone
+        if self._room > 0 and not last:
+            written, n_bytes = mlp_graph(block, x)
+            self._room -= n_bytes
+        self._mlps.append((x, written))
+        return block.mlp_write(x) if written is None else written.detach()
 
     @torch.no_grad()
     def less(self, other: AblatedRun, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:
@@ -70,12 +90,15 @@ class FullRun:
             block, state, call = model.blocks[number], self.states[number], self.outer.calls[number]
             before, mlp = graph.writers_before_attention(number), graph.mlp_reader(number)
             # Only the logits read the last MLP, and only at the answers.
-            at = index.unique() if number == graph.n_layers - 1 else slice(None)
-            dx = mlp_backward(block, state.base_mlp[at], after[at])
+            at = index.unique() if number == graph.n_layers - 1 else None
+            x, written = self._mlps[number]
+            self._mlps[number] = x, None  # a graph goes backward once
+            dx = mlp_backward(block, taken(x, at), taken(after, at), written)
             own = slice(before, graph.writers_before_mlp(number))
-            dmask[mlp, own] = _contract(dx, delta[own][:, at]).to(kind)
-            dmlp = torch.zeros_like(after)
-            dmlp[at] = dx
+            seen, dmlp = delta[own], dx
+            if at is not None:
+                seen, dmlp = seen[:, at], torch.zeros_like(after).index_copy_(0, at, dx)
+            dmask[mlp, own] = _contract(dx, seen).to(kind)
             dwrite = after if block.parallel else after + dmlp
             readers = slice(graph.attention_readers(number).start, mlp + 1)
             dmask[readers, :before], dx = _block_backward(

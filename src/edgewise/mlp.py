@@ -30,13 +30,21 @@ def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D
 
 
 def mlp_backward(
-    block: Block, x: Float[Tensor, "n D"], dwrite: Float[Tensor, "n D"]
+    block: Block,
+    x: Float[Tensor, "n D"],
+    dwrite: Float[Tensor, "n D"],
+    write: Float[Tensor, "n D"] | None = None,
 ) -> Float[Tensor, "n D"]:
-    """Gradient of what an MLP read from that of what it wrote, a slice of tokens at a time."""
+    """Gradient of what an MLP read from that of what it wrote.
+
+    write    that, with its graph back to x; None: computed again, a slice of tokens at a time
+    """
+    if write is not None:
+        return torch.autograd.grad(write, x, dwrite)[0]
     parts = []
     for read_at, grad in zip(x.split(TOKENS), dwrite.split(TOKENS), strict=True):
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
-            write = block.mlp_write(leaf)
-        parts += torch.autograd.grad(write, leaf, grad)
+            again = block.mlp_write(leaf)
+        parts += torch.autograd.grad(again, leaf, grad)
     return torch.cat(parts)

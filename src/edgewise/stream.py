@@ -226,10 +226,7 @@ def _backward(
         cut, at, dwhole = cuts.block(number), job.written_at(number), []
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
-            if tape.write is None:
-                dx = mlp_backward(block, tape.x_mlp, ddelta[own])
-            else:
-                (dx,) = torch.autograd.grad(tape.write, tape.x_mlp, ddelta[own])
+            dx = mlp_backward(block, tape.x_mlp, ddelta[own], tape.write)
             give(cuts.own(number), dx)
             if at is not None:
                 dx = dx.new_zeros(tape.base.shape).index_copy_(0, at, dx)
