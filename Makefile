@@ -48,6 +48,7 @@ bench: $(STAMPS)/test ## check the gradient, then time a step against plain Hugg
 	$(BIN)/python benchmarks/step.py
 
 results: $(STAMPS)/results ## regenerate the tables of docs/results.md (a day; goes on where it stopped)
+	$(BIN)/python benchmarks/results.py --models smollm2-135m --tasks ioi --densities 0.02 0.01 0.005 0.05 0.1 --paper-steps 120
 	$(BIN)/python benchmarks/results.py --ioi-sizes 200 400 10000
 	$(BIN)/python benchmarks/known_circuits.py
 

@@ -13,15 +13,20 @@ PROCESSORS = Path("/proc/cpuinfo")
 
 def fill(name: str, text: str, threads: int) -> None:
     """Put a text between the marks of `name`, and what its figures were measured on."""
-    asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     torch = f"torch {version('torch')}"
     used = "1 thread" if threads == 1 else f"{threads} threads"
-    said = f"{_processor()}, {used}, {torch}, commit {commit}"
+    said = f"{processor()}, {used}, {torch}, commit {commit()}"
     PAGE.write_text(filled(PAGE.read_text(), name, f"{text}\n\n{said}"))
 
 
-def _processor() -> str:
+def commit() -> str:
+    """The commit that is checked out."""
+    asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name."""
     lines = PROCESSORS.read_text().splitlines() if PROCESSORS.exists() else []
     named = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
     return next(named, platform.machine())
