@@ -4,8 +4,8 @@
 
 A case is a shape, prompts x tokens, and a dtype. Weights are random, but for smollm2-135m.
 
-step    reference logits, corrupted run, gates, masked forward, backward, update; every gate open in
-        part, so nothing can be left out
+step    reference logits and corrupted run, gates, masked forward, backward, update; every gate open
+        in part, so nothing can be left out
 plain   two no-grad forwards, and one forward and backward to the embeddings
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
@@ -32,7 +32,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 import edgewise
-from edgewise.ablation import interchange
+from edgewise.ablation import beside, interchange
 from edgewise.counting import Counter
 from edgewise.forecast import empty, forecast
 from edgewise.gradient import FullRun
@@ -40,7 +40,7 @@ from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
 from edgewise.peak import Peak
-from edgewise.stream import dense_mask, full_read, masked_read
+from edgewise.stream import dense_mask, masked_read
 from edgewise.table import aligned, markdown
 from edgewise.workspace import Workspace
 
@@ -82,12 +82,11 @@ class Step:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
-        with torch.no_grad():
-            full = model.head(full_read(model, outer, index))
-        z = gates.sample(self.log_alpha, self.noise)
-        run = interchange(model, self.other)
-        mask = dense_mask(model.graph, z)
+        run, stream = beside(model, self.clean, self.other)
+        mask = dense_mask(model.graph, gates.sample(self.log_alpha, self.noise))
         read = masked_read(model, mask, outer, run, index, workspace=self.workspace)
+        with torch.no_grad():
+            full = model.head(stream[0][index])
         return kl_rows(full, model.head(read)).mean()
 
     def step(self) -> None:

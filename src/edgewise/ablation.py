@@ -11,7 +11,7 @@ write.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from inspect import GEN_CREATED, getgeneratorstate
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -110,6 +110,35 @@ def interchange(
     outer = model.outer(counterfactual_ids, attention_mask)
     final: list[Tensor] = []
     return AblatedRun("interchange", outer.embeddings, plain(model, outer, final), final)
+
+
+def beside(
+    model: Model,
+    input_ids: Int[Tensor, "B T"],
+    counterfactual_ids: Int[Tensor, "B T"],
+    attention_mask: Bool[Tensor, "B T"] | None = None,
+) -> tuple[AblatedRun, list[Float[Tensor, "N D"]]]:
+    """`interchange`, and the full model on the clean prompts in the same batch: weights are gone
+    through once for both. The list gets its last stream when the last layer has been taken."""
+    mask = None if attention_mask is None else attention_mask.repeat(2, 1)
+    outer = model.outer(torch.cat([counterfactual_ids, input_ids]), mask)
+    n, both = outer.tokens.count // 2, []
+    final: list[Tensor] = []
+    clean: list[Tensor] = []
+
+    def theirs(value: Tensor | float, axis: int = 0) -> Any:
+        """The corrupted prompts' part, by itself: a view would hold the others' memory too."""
+        return value.narrow(axis, 0, n).clone() if isinstance(value, Tensor) else value
+
+    def layers() -> Iterator[LayerState]:
+        for state in plain(model, outer, both):
+            fields = vars(state).items()
+            yield LayerState(**{name: theirs(v, 1 if name == "qkv" else 0) for name, v in fields})
+        final.append(theirs(both[0]))
+        clean.append(both[0][n:])
+
+    embeddings = tuple(theirs(e) for e in outer.embeddings)
+    return AblatedRun("interchange", embeddings, layers(), final), clean
 
 
 def zero(model: Model, outer: Outer) -> AblatedRun:

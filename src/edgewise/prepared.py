@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ablation import AblatedRun, Ablation, Means, ablated, means
+from edgewise.ablation import AblatedRun, Ablation, Means, ablated, beside, means
 from edgewise.errors import DataError
 from edgewise.models.model import Model, Outer
 from edgewise.stream import full_read, masked_read
@@ -22,19 +22,23 @@ from edgewise.workspace import Workspace
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A batch, where its answers are read (`index`, packed tokens), and its ablated run."""
+    """A batch, where its answers are read (`index`, packed tokens), and its ablated run; `read` is
+    what the full model's logits see there, if it has been run."""
 
     model: Model
     batch: Batch
     outer: Outer
     index: Int[Tensor, " A"]
     run: AblatedRun
+    read: Float[Tensor, "A D"] | None = None
 
     @cached_property
     def full(self) -> Float[Tensor, "A V"]:
-        """The full model's logits at the answer positions; run when they are first asked for."""
+        """The full model's logits at the answer positions; run when they are first asked for, if
+        it hasn't been."""
         with torch.no_grad():
-            return self.model.head(full_read(self.model, self.outer, self.index))
+            read = full_read(self.model, self.outer, self.index) if self.read is None else self.read
+            return self.model.head(read)
 
     def logits(
         self, mask: Float[Tensor, "R W"], live: bool = False, workspace: Workspace | None = None
@@ -47,6 +51,7 @@ class Prepared:
     def n_bytes(self) -> int:
         """Memory that is held for the next use."""
         held = [self.full, *self.run.embeddings, *self.run.final]
+        held += [] if self.read is None else [self.read]
         for state in self.run.states():
             held += [v for v in vars(state).values() if isinstance(v, Tensor)]
         storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
@@ -55,15 +60,26 @@ class Prepared:
 
 @torch.no_grad()
 def prepare(
-    model: Model, batch: Batch, ablation: Ablation = "interchange", reference: Means | None = None
+    model: Model,
+    batch: Batch,
+    ablation: Ablation = "interchange",
+    reference: Means | None = None,
+    full: bool = True,
 ) -> Prepared:
-    """Run the ablated run of a batch once, and hold it."""
+    """Run the ablated run of a batch once, and hold it.
+
+    full    run the full model along with it, where that is cheaper than by itself later
+    """
     batch = batch.to(model.device)
     outer = model.outer(batch.input_ids, batch.attention_mask)
     index = outer.tokens.index(batch.rows, batch.cols)
-    run = ablated(model, outer, ablation, batch.counterfactual_ids, batch.attention_mask, reference)
+    other, mask, stream = batch.counterfactual_ids, batch.attention_mask, []
+    if full and ablation == "interchange" and other is not None:
+        run, stream = beside(model, batch.input_ids, other, mask)
+    else:
+        run = ablated(model, outer, ablation, other, mask, reference)
     kept = AblatedRun(run.kind, run.embeddings, tuple(run.states()), run.final)
-    return Prepared(model, batch, outer, index, kept)
+    return Prepared(model, batch, outer, index, kept, stream[0][index] if stream else None)
 
 
 def reference_means(

@@ -116,7 +116,7 @@ def eap_values(
     total = torch.zeros(search.model.graph.n_edges, device=search.model.device)
     gradient = _along_inputs if variant == "inputs" or steps == 1 else _along_activations
     workspace = Workspace()
-    for ready in in_order(search, batch_size, prompts, "attribution"):
+    for ready in in_order(search, batch_size, prompts, "attribution", full=False):
         total += gradient(ready, steps, workspace)
     return finite(runtime.total(total))
 

@@ -22,18 +22,23 @@ from edgewise.tasks.shares import Share
 
 
 def in_order(
-    search: Search, batch_size: int, prompts: int | None, phase: str | None = None
+    search: Search,
+    batch_size: int,
+    prompts: int | None,
+    phase: str | None = None,
+    full: bool = True,
 ) -> Iterator[Prepared]:
     """This process's pieces of the first `prompts` training prompts (None: all), once.
 
-    Weights are those among all of them. With a `phase`, reports how far the work has come.
+    Weights are those among all of them. With a `phase`, reports how far the work has come; `full`
+    as in `prepare`.
     """
     there = len(search.task.examples("train"))
     total = there if prompts is None else min(there, prompts)
     at_most, began = min(batch_size, search.at_most or batch_size), time.monotonic()
     share = Share(search.task, "train", range(total), at_most)
     for number, batch in enumerate(share, start=1):
-        yield prepare(search.model, batch, search.ablation, search.reference)
+        yield prepare(search.model, batch, search.ablation, search.reference, full)
         if phase is not None and search.progress is not None:
             done, seconds = round(total * number / len(share)), time.monotonic() - began
             left = seconds * (total - done) / done
