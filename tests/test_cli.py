@@ -23,6 +23,7 @@ from edgewise.patterns import busiest
 from edgewise.report import Report
 from edgewise.runs import read_config
 from edgewise.scores import EdgeScores
+from edgewise.tasks.samples import SAMPLES
 
 # At once
 
@@ -212,6 +213,7 @@ def test_evaluating_on_other_prompts_leaves_the_runs_report(home, tmp_path, caps
     assert cli.main(["evaluate", str(run), *other]) == 0
     report = Report.load(tmp_path / "other.json")
     assert (report.task, report.n_prompts, report.edges) == ("others", 2, 30)
+    assert cli.main(["evaluate", str(run), "--dtype", "bfloat16"]) == 0
     assert (run / "report.json").read_bytes() == before
 
 
@@ -393,9 +395,15 @@ def test_models_and_tasks_are_listed(capsys):
     assert cli.main(["models"]) == 0
     assert "smollm2-135m" in capsys.readouterr().out
     assert cli.main(["tasks", "--json"]) == 0
-    assert "greater-than" in json.loads(capsys.readouterr().out)["tasks"]
+    found = json.loads(capsys.readouterr().out)["tasks"]
+    assert set(found) == set(SAMPLES)
+    assert not any("Raises" in text for text in found.values())
+    assert cli.main(["tasks"]) == 0
+    listed = capsys.readouterr().out
+    assert all(text in listed for sample in SAMPLES.values() for text in sample)
     assert cli.main(["tasks", "ioi"]) == 0
-    assert "IOI" in capsys.readouterr().out
+    assert "IOI" in (said := capsys.readouterr().out)
+    assert SAMPLES["ioi"].corrupted in said
 
 
 def test_a_model_is_checked(home, capsys):

@@ -62,6 +62,9 @@ def test_overwrite_starts_again(home, tmp_path):
         (["--dtype", "int8"], "--dtype int8: choose auto, float32"),
         (["--method", "eap", "--paper"], "--paper: no hyperparameters were published for eap"),
         (["--paper"], "the paper has no task"),
+        (["--paper", "--task", "ioi", "--density", "0.1"], "give --target-sparsity"),
+        (["--eval-batch-size", "0"], "--eval-batch-size 0: it must be at least 1"),
+        (["--seed", "-1"], "--seed -1: it must be at least 0"),
     ],
 )
 def test_mistakes_are_found_before_a_model_is_loaded(
@@ -86,6 +89,8 @@ def test_a_full_disk_is_found_before_a_model_is_loaded(home, tmp_path, capsys, m
     ("flags", "said"),
     [
         (["--edges", "1000"], "edges=1000: the graph has 82"),
+        (["--device", "nosuch"], "device 'nosuch': choose cpu, cuda"),
+        (["--shards", "2"], "shards=2: there is one process"),
         (["--model", "nowhere/at-all"], "nowhere/at-all: "),
         (["--task", "gendered-pronoun"], "to be one token"),
         (["--task", "train-only.jsonl"], "split 'test' does not exist"),
@@ -117,6 +122,18 @@ def test_what_is_no_run_is_refused(tmp_path, capsys, command):
     said = refused(capsys, [command, tmp_path / "nothing"])
     assert "nothing" in said
     assert "run folder" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--test", "4"], "--test 4 is for another task, which --task names"),
+        (["--batch-size", "0"], "--batch-size 0: it must be at least 1"),
+    ],
+)
+def test_an_evaluation_is_refused_before_a_model_is_loaded(home, capsys, monkeypatch, flags, said):
+    monkeypatch.setattr("edgewise.loading.load", None)
+    assert said in refused(capsys, ["evaluate", home / "eap", *flags])
 
 
 def test_an_unfinished_run_is_not_evaluated(home, tmp_path, capsys):

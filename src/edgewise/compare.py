@@ -79,12 +79,12 @@ class Comparison:
         if len(self.overlaps) > 1:
             parts.append(
                 "by chance: edges expected in both above the diagonal, p-value below it\n"
-                + self._matrix(lambda o: f"{o.expected:,.3g}", lambda o: f"{o.p_value:.2g}")
+                + self._matrix(lambda o: f"{o.expected:,.3g}", lambda o: _probability(o.p_value))
             )
         if len(self.overlaps) == 1:
             ((a, b), overlap) = next(iter(self.overlaps.items()))
-            p = f"= {overlap.p_value:.2g}" if overlap.p_value else "< 1e-300"
-            chance = f" (p {p})"
+            p = _probability(overlap.p_value)
+            chance = f" (p {p if p.startswith('<') else '= ' + p})"
             if overlap.expected:
                 chance = f", {overlap.times_chance:,.3g} times what chance would give{chance}"
             parts.append(f"{a} and {b} share {overlap.intersection:,} edges{chance}")
@@ -186,3 +186,8 @@ def _line(
         peak_bytes=peak_bytes,
         settings={setting: getattr(report, setting) for setting in SETTINGS},
     )
+
+
+def _probability(p: float) -> str:
+    """0 is what is left of a number too small to be one."""
+    return f"{p:.2g}" if p else "< 1e-300"

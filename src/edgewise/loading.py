@@ -86,7 +86,7 @@ def load(
     leads nowhere and for a model that can't be read, DiskError if a converted file finds no space.
     """
     name = os.fspath(name)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device)
     if offload not in (None, "disk"):
         raise ConfigError(f"offload={offload!r}: it must be 'disk', or None to keep all in memory")
     if offload and shards is not None:
@@ -155,6 +155,18 @@ def refuse_quantised(config: Any, name: str) -> None:
         "plain floats. Load the checkpoint that it was made from (its model card names it), or a "
         ".gguf file of it, which edgewise de-quantises"
     )
+
+
+def _device(given: str | torch.device | None) -> torch.device:
+    """A device that is there: a GPU unless one is given, the CPU where there is no GPU."""
+    gpu = torch.cuda.is_available()
+    try:
+        device = torch.device(given or ("cuda" if gpu else "cpu"))
+    except RuntimeError as error:
+        raise ConfigError(f"device {given!r}: choose cpu, cuda, cuda:1, ...") from error
+    if device.type == "cuda" and not gpu:
+        raise ConfigError(f"device {given!r}: torch finds no GPU here; take cpu")
+    return device
 
 
 def _dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:

@@ -26,6 +26,11 @@ from edgewise.models.model import Model
 def mesh_of(shards: int, device: str | torch.device) -> DeviceMesh:
     """All processes in rows of `shards` neighbours; ConfigError if they don't come out even."""
     processes = runtime.world_size()
+    if processes == 1:
+        raise ConfigError(
+            f"shards={shards}: there is one process, which has all weights; "
+            "`torchrun --nproc-per-node N` starts N"
+        )
     if shards < 2 or processes % shards:
         raise ConfigError(
             f"weights can't be shared by {shards} of {processes} processes: take a divisor of "

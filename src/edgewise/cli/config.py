@@ -60,6 +60,8 @@ def _runs(table: Mapping[str, Any], out: Path) -> dict[str, Discover]:
         if not table.get(name):
             raise ConfigError(f"{name} is missing")
     densities = table.get("densities", DENSITIES)
+    if not densities:
+        raise ConfigError("densities: the list is empty; give at least one, such as 0.02")
     if odd := [density for density in densities if not 0 < density <= 1]:
         raise ConfigError(f"densities: {odd[0]} must be above 0 and at most 1, such as 0.02")
     shared = {name: table[name] for name in table if name not in ("densities", "methods")}

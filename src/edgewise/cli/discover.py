@@ -138,6 +138,11 @@ class Discover:
             raise ConfigError(
                 f"--density {density}: it must be above 0 and at most 1, such as 0.02"
             )
+        for flag, least in (("eval_batch_size", 1), ("seed", 0)):
+            if (value := getattr(command, flag)) < least:
+                raise ConfigError(
+                    f"--{flag.replace('_', '-')} {value}: it must be at least {least}"
+                )
         if command.dtype not in ("auto", *DTYPES):
             raise ConfigError(f"--dtype {command.dtype}: choose auto, {', '.join(DTYPES)}")
         known = {
@@ -211,6 +216,12 @@ def parse(argv: Sequence[str]) -> Discover:
         if not hasattr(kind, "paper"):
             raise ConfigError(f"--paper: no hyperparameters were published for {name}")
         default = kind.paper(_given(argv, "--task") or "")
+        if _given(argv, "--density") or _given(argv, "--edges"):
+            raise ConfigError(
+                "--paper: the preset ends at a sparsity, and its circuit has as many edges as its "
+                "gates say then; in place of --density or --edges give --target-sparsity, such as "
+                "0.98"
+            )
     shape = make_dataclass(
         "Discover",
         [

@@ -13,6 +13,7 @@ from edgewise.cli.flags import MaybeInt, MaybePath, MaybePlace, MaybeText, Switc
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished, make_task
 from edgewise.discovery import EAP, discover
+from edgewise.errors import ConfigError
 from edgewise.evaluation import evaluate
 from edgewise.models.model import Model
 from edgewise.patterns import of_samples
@@ -29,9 +30,7 @@ class Command:
 
     run: Positional[Path]  # a run folder
     split: str = OWN  # train, validation or test
-    task: MaybeText = (
-        None  # another task, by name or as a .jsonl file: does the circuit generalise?
-    )
+    task: MaybeText = None  # another task, by name or as a .jsonl file: does the circuit extend?
     test: MaybeInt = None  # how many test prompts of that other task
     seed: int = 0  # of that other task, of the random circuits and of the bootstrap
     batch_size: int = 32  # prompts at a time
@@ -39,7 +38,7 @@ class Command:
     device: MaybeText = None  # cpu, cuda, ...
     shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
     offload: MaybePlace = None  # disk: weights stay in their files and come block by block
-    out: MaybePath = None  # report file; the run's own task and test split go to its report.json
+    out: MaybePath = None  # report file; by default report.json, if all is as the run has it
     json: Switch = False  # print the report as JSON
     quiet: Switch = False  # print the report alone
 
@@ -50,6 +49,7 @@ class Command:
     def measure(self) -> None:
         """In each process, if `torchrun` started several."""
         output = Output(self.json, self.quiet, not runtime.is_main())
+        self.check()
         run = Finished.open(self.run)
         output.say(f"loading {run.config['model']['name']}")
         model = run.model(self.dtype, self.device, self.shards, self.offload)
@@ -69,15 +69,25 @@ class Command:
             with_eap=run.config["method"]["name"] != EAP.name,
         )
         out = self.out
-        if out is None and self.task is None and self.split == OWN:
+        if out is None and self.task is None and self.split == OWN and self.dtype is None:
             out = self.run
-            if self.dtype is None and (self.run / "report.json").exists():
+            if (self.run / "report.json").exists():
                 old = Report.load(self.run)  # its curves, which are as good as ever
                 report = replace(report, curves=old.curves, order=old.order)
             save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
         if out is not None and runtime.is_main():
             report.save(out)
         output.result(str(report), report.to_json())
+
+    def check(self) -> None:
+        """What can be refused before a model is loaded."""
+        if self.task is None and self.test is not None:
+            raise ConfigError(
+                f"--test {self.test} is for another task, which --task names: a run's own prompts "
+                "are those that it set aside"
+            )
+        if self.batch_size < 1:
+            raise ConfigError(f"--batch-size {self.batch_size}: it must be at least 1")
 
 
 def measure(

@@ -66,11 +66,16 @@ def describe(record: Mapping[str, Any]) -> str:
         target = f" (to {record['target']:.2%})" if "target" in record else ""
         words.append(f"density {record['density']:.2%}{target}")
     if speed := record.get("steps_per_second"):
-        words.append(f"{speed:.2g} steps/s" if speed >= 0.5 else f"{1 / speed:.2g} s/step")
+        words.append(f"{_two(speed)} steps/s" if speed >= 0.5 else f"{_two(1 / speed)} s/step")
     if record.get("seconds_left") is not None:
         minutes, seconds = divmod(round(record["seconds_left"]), 60)
         words.append(f"{minutes}:{seconds:02d} left")
     return "  ".join(words)
+
+
+def _two(number: float) -> str:
+    """Two digits, or more of a large number."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
 class _Lines:

@@ -15,6 +15,7 @@ from edgewise.errors import ConfigError
 from edgewise.loading import load
 from edgewise.models.model import Model
 from edgewise.tasks import Example, Task
+from edgewise.tasks.samples import SAMPLES
 
 MaybeTask = Annotated[Positional[str | None], arg(metavar="[TASK]", help_behavior_hint="")]
 
@@ -39,14 +40,14 @@ class Command:
                     f"    edgewise tasks {tasks.names()[0]} --model {self.model}"
                 )
             found = {name: _summary(name) for name in tasks.names()}
-            text = "\n".join(f"{name:<20}{what}" for name, what in found.items())
+            text = "\n\n".join(f"{name}: {what}\n{_sample(name)}" for name, what in found.items())
             output.result(text, {"tasks": found})
             return
         session.check_task(self.name, {})
         if self.model is None:
             if self.name not in tasks.names():
                 raise ConfigError(f"--model says whose tokens {self.name} is to be shown in")
-            text = inspect.getdoc(tasks.GENERATORS[self.name]) or ""
+            text = f"{_description(self.name)}\n\n{_sample(self.name)}"
             hint = f"`edgewise tasks {self.name} --model smollm2-135m` shows prompts"
             output.result(f"{text}\n\n{hint}", {"task": self.name, "description": text})
             return
@@ -69,8 +70,18 @@ def parse(argv: Sequence[str]) -> Command:
     return flags.parse(Command, argv, "tasks")
 
 
+def _description(name: str) -> str:
+    """What a generator says of its prompts, without what it raises, which is for programs."""
+    return (inspect.getdoc(tasks.GENERATORS[name]) or "").partition("Raises ")[0].strip()
+
+
 def _summary(name: str) -> str:
-    return (inspect.getdoc(tasks.GENERATORS[name]) or "").partition("\n")[0]
+    return _description(name).partition("\n")[0]
+
+
+def _sample(name: str) -> str:
+    clean, corrupted, answer = SAMPLES[name]
+    return f"    {clean} | {answer}\n    {corrupted}"
 
 
 def _title(task: Task) -> str:

@@ -24,9 +24,7 @@ class Command:
 
     run: Positional[Path]  # a run folder, or a circuit.json
     other: MaybeOther = None  # a second one, to see what differs
-    out: MaybePath = (
-        None  # the file; by default circuit.html, or difference.html, in the run folder
-    )
+    out: MaybePath = None  # the file; by default circuit.html or difference.html in the run folder
     json: Switch = False  # print the result as JSON
 
     def __call__(self) -> None:

@@ -43,6 +43,7 @@ def train(method: EdgePruning, search: Search) -> Result:
         first = 0
     else:
         first = run.restore(*saved)
+    run.first, run.entered = first, time.monotonic()
     for step in range(first, method.steps):
         run.advance(step)
         if (step + 1) % method.checkpoint_every == 0 or step + 1 == method.steps:
@@ -75,6 +76,7 @@ class _Training:
         self.workspace = Workspace()
         self.history: list[Mapping[str, Any]] = []
         self.earlier, self.began = 0.0, time.monotonic()
+        self.first, self.entered = 0, self.began  # where this process takes the steps up, and when
 
     @property
     def trained(self) -> list[Tensor]:
@@ -177,7 +179,7 @@ class _Training:
             "seconds": self.seconds,
         }
         self.history.append(record)
-        done = self.seconds / (step + 1)
+        done = (time.monotonic() - self.entered) / (step + 1 - self.first)
         self.search.report(
             record,
             phase="training",
