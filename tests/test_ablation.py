@@ -10,6 +10,7 @@ from edgewise import ablation
 from edgewise.ablation import AblatedRun, Means
 from edgewise.errors import ConfigError, DataError
 from edgewise.models.model import Model
+from edgewise.stream import full_read
 from unchecked import unchecked
 
 each_model = pytest.mark.parametrize("name", ["gpt2", "llama-mqa", "parallel", "post-norm"])
@@ -35,6 +36,23 @@ def heads_of(model: Model, run: AblatedRun) -> list[Tensor]:
             each = each + scale[:, None, None] * block.out_bias
         found += [*each.unbind(1), state.mlp]
     return found
+
+
+@each_model
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+def test_both_prompts_in_one_batch_are_two_runs(name: str, padding: str) -> None:
+    model, given = tiny.model(name, dtype=torch.float64), tiny.prompts(padding)
+    alone = ablation.interchange(model, given.corrupted, given.mask)
+    run, clean = ablation.beside(model, given.clean, given.corrupted, given.mask)
+    assert not clean
+    for ours, theirs in zip(run.layers, alone.layers, strict=True):
+        for field, value in vars(theirs).items():
+            torch.testing.assert_close(getattr(ours, field), value)
+    torch.testing.assert_close(run.embeddings, alone.embeddings)
+    torch.testing.assert_close(run.final, alone.final)
+    outer = model.outer(given.clean, given.mask)
+    everywhere = torch.arange(outer.tokens.count)
+    torch.testing.assert_close(clean, [full_read(model, outer, everywhere)])
 
 
 @each_model

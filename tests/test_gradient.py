@@ -34,8 +34,29 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
     causal = torch.from_numpy(graph.causal.copy())
     read = run.stream.clone().requires_grad_()
     (dread,) = torch.autograd.grad((model.head(read) * weight).sum(), read)
-    found = run.gradient(dread, torch.arange(len(read)), delta)
-    assert tiny.relative(found, torch.stack(rows) * causal) < exact
+    for again in (run, FullRun(model, outer, graphs=True)):
+        found = again.gradient(dread, torch.arange(len(read)), delta)
+        assert tiny.relative(found, torch.stack(rows) * causal) < exact
+
+
+def test_graphs_are_kept_where_there_is_room_and_serve_once() -> None:
+    model, given = tiny.model("llama-mqa", dtype=torch.float64), tiny.prompts("right")
+    outer = model.outer(given.clean, given.mask)
+    runs = [FullRun(model, outer, graphs) for graphs in (False, True)]
+    kept = [[write is not None for _, write in run._mlps] for run in runs]
+    assert not any(kept[0])
+    assert kept[1][0]
+    assert not kept[1][-1]  # the last is read at the answers alone
+    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    weight, index, delta = (
+        torch.ones_like(runs[0].stream[:1]),
+        torch.tensor([3]),
+        runs[0].less(ours),
+    )
+    found = [run.gradient(weight, index, delta) for run in (*runs, runs[1])]
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+    assert not any(write is not None for _, write in runs[1]._mlps)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "parallel", "post-norm"])
