@@ -109,6 +109,8 @@ def test_a_page_is_written(home, tmp_path, capsys):
     runs = [str(home / "edge-pruning"), str(home / "eap")]
     assert cli.main(["view", runs[0], "--out", str(tmp_path / "a.html"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "a.html"), "edges": 30}
+    assert cli.main(["view", runs[0], "--out", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] == str(tmp_path / "circuit.html")
     assert cli.main(["view", *runs, "--out", str(tmp_path / "b.html")]) == 0
     assert "open it in a browser" in capsys.readouterr().out
     pages = [(tmp_path / name).read_text(encoding="utf-8") for name in ("a.html", "b.html")]

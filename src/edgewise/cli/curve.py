@@ -57,7 +57,8 @@ class Command:
         if report is None or missing(report, run.scores, sizes):
             report = self._measured(run, report, file, sizes, output)
         data = {"file": str(file), "areas": report.areas(), "report": report.to_json()}
-        output.result(f"{report}\n\n{file} holds the curve: `edgewise view` shows it", data)
+        shown = ": `edgewise view` shows it" if self.split == OWN else ""
+        output.result(f"{report}\n\n{file} holds the curve{shown}", data)
 
     def _measured(
         self, run: Finished, report: Report | None, file: Path, sizes: list[int], output: Output

@@ -40,10 +40,10 @@ class Command:
                 given["report"] = Report.load(self.run)
         if self.other is not None:
             given["other"] = Circuit.load(self.other)
-        view(circuit, out, **given)
+        file = view(circuit, out, **given)
         Output(self.json).result(
-            f"{out}: {len(circuit):,} edges; open it in a browser",
-            {"file": str(out), "edges": len(circuit)},
+            f"{file}: {len(circuit):,} edges; open it in a browser",
+            {"file": str(file), "edges": len(circuit)},
         )
 
 
