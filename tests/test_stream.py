@@ -274,9 +274,11 @@ def test_entries_that_are_no_edges_count_for_nothing() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (4, 1)])
 @pytest.mark.parametrize("name", ["gpt2-one-head", "llama-gqa", "post-norm"])
 def test_one_token_and_one_prompt(name: str, shape: tuple[int, int]) -> None:
-    model = tiny.model(name)
+    # Of a single token queries and keys get no gradient, and in float32 what rounding leaves of it
+    # is as large as the bound on some processors.
+    model = tiny.model(name, dtype=torch.float64)
     given = tiny.prompts(shape=shape)
-    mask = tiny.random_mask(model)
+    mask = tiny.random_mask(model, dtype=torch.float64)
     assert max(proofs.value_and_gradient(model, mask, given, "interchange")) < 1e-4
 
 
