@@ -132,7 +132,7 @@ def test_what_is_no_run_is_refused(tmp_path, capsys, command):
     ],
 )
 def test_an_evaluation_is_refused_before_a_model_is_loaded(home, capsys, monkeypatch, flags, said):
-    monkeypatch.setattr("edgewise.loading.load", None)
+    monkeypatch.setattr("edgewise.cli.session.load", None)
     assert said in refused(capsys, ["evaluate", home / "eap", *flags])
 
 

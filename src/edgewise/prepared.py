@@ -74,7 +74,7 @@ def prepare(
     outer = model.outer(batch.input_ids, batch.attention_mask)
     index = outer.tokens.index(batch.rows, batch.cols)
     other, mask, stream = batch.counterfactual_ids, batch.attention_mask, []
-    if full and ablation == "interchange" and other is not None:
+    if full and ablation == "interchange":
         run, stream = beside(model, batch.input_ids, other, mask)
     else:
         run = ablated(model, outer, ablation, other, mask, reference)

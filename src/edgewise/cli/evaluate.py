@@ -30,7 +30,7 @@ class Command:
 
     run: Positional[Path]  # a run folder
     split: str = OWN  # train, validation or test
-    task: MaybeText = None  # another task, by name or as a .jsonl file: does the circuit extend?
+    task: MaybeText = None  # another task, by name or a .jsonl file: does the circuit generalise?
     test: MaybeInt = None  # how many test prompts of that other task
     seed: int = 0  # of that other task, of the random circuits and of the bootstrap
     batch_size: int = 32  # prompts at a time
