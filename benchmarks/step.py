@@ -22,6 +22,7 @@ import argparse
 import gc
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import plain
@@ -40,7 +41,7 @@ from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
 from edgewise.peak import Peak
-from edgewise.stream import dense_mask, masked_read
+from edgewise.stream import dense_mask, masked_read, own_tokens
 from edgewise.table import aligned, markdown
 from edgewise.workspace import Workspace
 
@@ -98,10 +99,13 @@ class Step:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
-        run = FullRun(model, outer, graphs=True)
-        read = run.stream[index].requires_grad_()
+        other = interchange(model, self.other)
+        other = replace(other, layers=tuple(other.layers))
+        own = own_tokens(model, outer, other, index)
+        run = FullRun(model, outer, other, own, graphs=True)
+        read = run.stream[run.place(index)].requires_grad_()
         (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
-        run.gradient(dread, index, run.less(interchange(model, self.other), self.workspace))
+        run.gradient(dread, index, run.less(self.workspace))
 
     def forwards(self) -> None:
         plain.forwards(self.model.hf, self.clean, self.other)

@@ -8,6 +8,7 @@ import oracle
 import tiny
 from edgewise import ablation
 from edgewise.ablation import AblatedRun, Means
+from edgewise.counting import Counter
 from edgewise.errors import ConfigError, DataError
 from edgewise.models.model import Model
 from edgewise.stream import full_read
@@ -53,6 +54,18 @@ def test_both_prompts_in_one_batch_are_two_runs(name: str, padding: str) -> None
     outer = model.outer(given.clean, given.mask)
     everywhere = torch.arange(outer.tokens.count)
     torch.testing.assert_close(clean, [full_read(model, outer, everywhere)])
+
+
+def test_of_both_prompts_what_is_alike_is_computed_once() -> None:
+    model, flops = tiny.model("gpt2"), []
+    given = tiny.prompts(shape=(2, 8))
+    for alike in (0, 6):
+        given.corrupted[:, :alike] = given.clean[:, :alike]
+        run, _ = ablation.beside(model, given.clean, given.corrupted)
+        with Counter() as counter:
+            list(run.layers)
+        flops.append(counter.flops)
+    assert 0.5 * flops[0] < flops[1] < 0.7 * flops[0]  # 10 of 16 tokens; attention sees all
 
 
 @each_model

@@ -1,12 +1,14 @@
 """The gradient where every edge is kept, against the oracle's reads and the masked run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import oracle
 import tiny
 from edgewise.gradient import FullRun
-from edgewise.stream import masked_read
+from edgewise.stream import masked_read, own_tokens
 from test_stream import FLOAT64, KINDS, full_mask
 
 
@@ -19,13 +21,13 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
     setting, graph = tiny.setting(model), model.graph
     ours, theirs = tiny.ablated(model, kind, given)
     outer = model.outer(given.clean, given.mask)
-    run = FullRun(model, outer)
+    run = FullRun(model, outer, ours)
     ones = full_mask(model).requires_grad_()
     slow = oracle.run(setting, ones, given.clean, theirs, given.mask)
     writes = zip(slow.writes, theirs.writes, strict=True)
     expected = torch.stack([(write - other)[given.kept] for write, other in writes])
     exact = 1e-10 if name in tiny.EXACT else 1e-4
-    assert tiny.relative(run.less(ours), expected.detach()) < max(exact, 1e-6)
+    assert tiny.relative(run.less(), expected.detach()) < max(exact, 1e-6)
 
     weight = torch.linspace(-1, 1, tiny.VOCABULARY)
     slopes = torch.autograd.grad((slow.logits[given.kept] * weight).sum(), slow.reads)
@@ -34,7 +36,7 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
     causal = torch.from_numpy(graph.causal.copy())
     read = run.stream.clone().requires_grad_()
     (dread,) = torch.autograd.grad((model.head(read) * weight).sum(), read)
-    for again in (run, FullRun(model, outer, graphs=True)):
+    for again in (run, FullRun(model, outer, ours, graphs=True)):
         found = again.gradient(dread, torch.arange(len(read)), delta)
         assert tiny.relative(found, torch.stack(rows) * causal) < exact
 
@@ -42,25 +44,23 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
 def test_graphs_are_kept_where_there_is_room_and_serve_once() -> None:
     model, given = tiny.model("llama-mqa", dtype=torch.float64), tiny.prompts("right")
     outer = model.outer(given.clean, given.mask)
-    runs = [FullRun(model, outer, graphs) for graphs in (False, True)]
+    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+    runs = [FullRun(model, outer, ours, graphs=graphs) for graphs in (False, True)]
     kept = [[write is not None for _, write in run._mlps] for run in runs]
     assert not any(kept[0])
     assert kept[1][0]
     assert not kept[1][-1]  # the last is read at the answers alone
-    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
-    weight, index, delta = (
-        torch.ones_like(runs[0].stream[:1]),
-        torch.tensor([3]),
-        runs[0].less(ours),
-    )
+    weight, index = torch.ones_like(runs[0].stream[:1]), torch.tensor([3])
+    delta = runs[0].less()
     found = [run.gradient(weight, index, delta) for run in (*runs, runs[1])]
     torch.testing.assert_close(found[1], found[0])
     torch.testing.assert_close(found[2], found[0])
     assert not any(write is not None for _, write in runs[1]._mlps)
 
 
+@pytest.mark.parametrize("parted", [False, True])
 @pytest.mark.parametrize("name", ["gpt2", "parallel", "post-norm"])
-def test_answers_at_some_tokens(name: str) -> None:
+def test_answers_at_some_tokens(name: str, parted: bool) -> None:
     """As the masked run's own gradient at all ones, read where a loss reads it."""
     model, given = tiny.model(name, dtype=torch.float64), tiny.prompts("right")
     outer = model.outer(given.clean, given.mask)
@@ -68,8 +68,12 @@ def test_answers_at_some_tokens(name: str) -> None:
     weight = torch.randn(3, model.width, generator=torch.Generator().manual_seed(1)).double()
     ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
     z = full_mask(model).requires_grad_()
+    ours = replace(ours, layers=tuple(ours.layers))
     masked_read(model, z, outer, ours, index).backward(weight)
-    ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
-    run = FullRun(model, outer)
-    found = run.gradient(weight, index, run.less(ours))
-    assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)
+    own = own_tokens(model, outer, ours, index)
+    assert own is not None
+    assert len(own) < outer.tokens.count
+    for graphs in (False, True):
+        run = FullRun(model, outer, ours, own if parted else None, graphs)
+        found = run.gradient(weight, index, run.less())
+        assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import edgewise
 import proofs
 import tiny
 from edgewise import stream, wiring
@@ -15,6 +16,7 @@ from edgewise.counting import Counter
 from edgewise.graph import Embeddings
 from edgewise.models.model import Model, build
 from edgewise.plan import plan
+from programs import compiled
 from test_stream import KINDS, PADDINGS, each_case, each_kind, each_model, sparse_mask
 
 
@@ -79,6 +81,58 @@ def test_what_dead_writers_save_goes_to_graphs_of_mlps() -> None:
         times.append({calls.count(number) for number in calls})
     assert times == [{1}, {2}]
     assert peaks[0] <= peaks[1]
+
+
+def begun_alike(*alike: int) -> tiny.Prompts:
+    """Prompts of seven tokens, the first few of which are those of the corrupted ones."""
+    given = tiny.prompts(shape=(len(alike), 7))
+    for row, first in enumerate(alike):
+        given.corrupted[row, :first] = given.clean[row, :first]
+    return given
+
+
+@each_model
+def test_tokens_before_prompts_part_change_nothing_and_cost_nothing(name: str) -> None:
+    """Also where prompts never part: then every mask gives the model's own logits."""
+    model, flops, largest = tiny.model(name), [], []
+    mask = tiny.random_mask(model)
+    for alike in ((0, 0, 0), (2, 6, 7), (7, 7, 7)):
+        given = begun_alike(*alike)
+        assert proofs.value(model, mask, given, "interchange", live=True) < 1e-5
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        run = replace(run, layers=tuple(run.layers))
+        outer, z = model.outer(given.clean), mask.clone().requires_grad_()
+        with Counter() as counter:
+            stream.masked_read(model, z, outer, run).sum().backward()
+        flops.append(counter.flops)
+        largest.append(z.grad.abs().max())
+    assert largest[2] < 1e-5 * largest[0]
+    assert flops[2] < flops[1] < 0.6 * flops[0]
+
+
+def test_a_prompt_s_answer_before_it_parts_is_read() -> None:
+    """There the logits are the model's own, whatever the mask."""
+    model, given = tiny.model("llama-gqa"), begun_alike(4, 5)
+    mask = tiny.random_mask(model)
+    own = model.hf(input_ids=given.clean).logits.flatten(0, 1)
+    for index in (torch.tensor([2]), torch.tensor([13, 2, 6, 8])):
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        found = tiny.engine_logits(model, mask, given, run, index)
+        early = index % 7 < 4
+        assert tiny.relative(found[early], own[index][early]) < 1e-5
+
+
+def test_a_model_that_looks_ahead_has_no_such_tokens() -> None:
+    """Every position of `reverse` depends on the last one, in which alone the prompts differ."""
+    case = compiled("reverse")
+    ids = case.task.batch("test", range(2)).input_ids
+    other = ids.clone()
+    other[:, -1] = ids[:, -2]
+    none = torch.zeros(case.model.graph.n_edges)
+    for circuit, expected in ((None, ids), (none, other)):
+        found = edgewise.run(case.model, ids, circuit, counterfactual_ids=other)
+        own = case.model.hf(input_ids=expected).logits
+        assert tiny.relative(found, own) < 1e-5
 
 
 def live_entries(model: Model, mask: Tensor, kind: str) -> Tensor:

@@ -1,5 +1,7 @@
 """Runs that begin at a reader, against the whole masked run of each."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,8 +11,13 @@ import toy
 from edgewise.models.model import Model
 from edgewise.prepared import prepare, reference_means
 from edgewise.suffix import Suffix
+from edgewise.tasks.task import Task
 
-TASK = toy.task(4)
+EXAMPLES = [
+    replace(one, corrupted=one.clean[:alike] + one.corrupted[alike:])
+    for alike, one in enumerate(toy.task(4).examples("train"))
+]
+TASK = Task("toy", {"train": EXAMPLES}, pad_id=0, description={"task": "toy"})
 CASES = [
     ("gpt2", "split", "interchange"),
     ("gpt2-scaled", "free", "zero"),
@@ -41,7 +48,8 @@ def mask_for(model: Model, reader: int, density: float, seed: int) -> Tensor:
 
 @pytest.mark.parametrize(("name", "embeddings", "ablation"), CASES)
 def test_runs_from_a_reader_are_whole_runs(name, embeddings, ablation):
-    """Each with another row, of any density, on padded prompts of several answers."""
+    """Each with another row, of any density, on padded prompts of several answers, which part from
+    their corrupted ones at the first, second, third and fourth token."""
     model = tiny.model(name, embeddings)
     graph, task = model.graph, TASK
     reference = reference_means(model, task) if ablation == "mean" else None

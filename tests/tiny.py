@@ -175,10 +175,14 @@ class Prompts:
 
 
 def prompts(padding: str = "none", shape: tuple[int, int] = (3, 5), seed: int = 1) -> Prompts:
+    """Random pairs: without padding they part at the first token, with it some begin alike."""
     generator = torch.Generator().manual_seed(seed)
     clean, corrupted = torch.randint(0, VOCABULARY, (2, *shape), generator=generator)
     if padding == "none":
+        corrupted[:, 0] = (clean[:, 0] + 1) % VOCABULARY
         return Prompts(clean, corrupted, None)
+    for row, alike in ((0, 3), (-1, 2)):
+        corrupted[row, :alike] = clean[row, :alike]
     lengths = torch.arange(shape[1], shape[1] - shape[0], -1).clamp(min=1)[:, None]
     right = torch.arange(shape[1]) < lengths
     return Prompts(clean, corrupted, right if padding == "right" else right.flip(1))

@@ -6,10 +6,14 @@
 
 Under each, x~_r is the running sum of the x~_w: an absent edge contributes its writer's ablated
 write.
+
+A token of a model that looks back alone is what it and those before it make it. So up to the first
+token in which a prompt differs from its corrupted one, every x_w is x~_w, in any masked run too: of
+the clean prompts only the tokens from there on, where they have `parted`, need be computed.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Literal, get_args
 
@@ -25,9 +29,14 @@ from edgewise.models.tokens import Tokens
 Ablation = Literal["interchange", "mean", "zero"]
 
 
+def taken(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
+    """`t` at some tokens (None: all)."""
+    return t if at is None else t[at]
+
+
 @dataclass(frozen=True, eq=False)
 class LayerState:
-    """The ablated run at one block.
+    """A run at one block; of some tokens alone where only they were computed, but for `qkv`.
 
     base_attention, base_mlp   the stream where the heads and where the MLP read
     qkv                        queries, keys and values there, before anything that attention does
@@ -38,11 +47,19 @@ class LayerState:
     """
 
     base_attention: Float[Tensor, "N D"]
-    qkv: Float[Tensor, "R N C"]
+    qkv: Float[Tensor, "R all C"]
     heads: Float[Tensor, "N H C"]
     scale: Float[Tensor, " N"] | float
     base_mlp: Float[Tensor, "N D"]
     mlp: Float[Tensor, "N D"]
+
+
+def at_tokens(state: LayerState, own: Int[Tensor, " n"] | None) -> LayerState:
+    """A state at some tokens alone (None: all), but for `qkv`."""
+    if own is None:
+        return state
+    fields = {name: value for name, value in vars(state).items() if isinstance(value, Tensor)}
+    return replace(state, **{n: t if n == "qkv" else t[own] for n, t in fields.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +91,19 @@ def plain(
     outer: Outer,
     final: list[Tensor],
     mlp_write: Callable[[Block, Tensor], Tensor] = Block.mlp_write,
+    own: Int[Tensor, " n"] | None = None,
+    others: Iterable[LayerState] = (),
 ) -> Iterator[LayerState]:
-    """The unmasked model on packed tokens, block by block; the last stream goes to `final`."""
-    stream = sum(outer.embeddings[1:], outer.embeddings[0])
+    """The unmasked model on packed tokens, block by block; the last stream goes to `final`.
+
+    own    the tokens to compute (None: all); attention sees all of them, in `others` if not here
+    """
+    stream, others = taken(sum(outer.embeddings[1:], outer.embeddings[0]), own), iter(others)
     for block, call in zip(model.blocks, outer.calls, strict=True):
         qkv = block.qkv(stream)
-        o = block.attend(qkv, call, outer.tokens)
+        if own is not None:
+            qkv = next(others).qkv.index_copy(1, own, qkv)
+        o = taken(block.attend(qkv, call, outer.tokens), own)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
         after = stream + heads_write(block, scaled, 1.0 if r is None else r)
@@ -125,6 +149,11 @@ def beside(
     n, both = outer.tokens.count // 2, []
     final: list[Tensor] = []
     clean: list[Tensor] = []
+    halves = ([e[half] for e in outer.embeddings] for half in (slice(n, None), slice(n)))
+    own = parted(model, Tokens.of(tuple(input_ids.shape), attention_mask), *halves)
+    if own is not None:
+        tokens, kept = outer.tokens.alike(own)
+        outer = replace(outer, tokens=tokens, embeddings=tuple(e[kept] for e in outer.embeddings))
 
     def theirs(value: Tensor | float, axis: int = 0) -> Any:
         """The corrupted prompts' part, by itself: a view would hold the others' memory too."""
@@ -135,10 +164,32 @@ def beside(
             fields = vars(state).items()
             yield LayerState(**{name: theirs(v, 1 if name == "qkv" else 0) for name, v in fields})
         final.append(theirs(both[0]))
-        clean.append(both[0][n:])
+        ours = both[0][n:]
+        clean.append(ours if own is None else final[0].index_copy(0, own, ours))
 
     embeddings = tuple(theirs(e) for e in outer.embeddings)
     return AblatedRun("interchange", embeddings, layers(), final), clean
+
+
+def parted(
+    model: Model,
+    tokens: Tokens,
+    ours: Sequence[Float[Tensor, "N D"]],
+    theirs: Sequence[Float[Tensor, "N D"]],
+) -> Int[Tensor, " n"] | None:
+    """The tokens at which runs from two embeddings may differ (None: at all of them).
+
+    From each prompt's first difference on, and one at least; all where the model looks ahead.
+    """
+    if model.family.setting("looks_ahead", model.config):
+        return None
+    pairs = zip(ours, theirs, strict=True)
+    differ = torch.stack([(a != b).any(-1) for a, b in pairs]).any(0)
+    differ = tokens.pack(tokens.unpack(differ).cumsum(1) > 0)
+    if bool(differ.all()):
+        return None
+    found = differ.nonzero()[:, 0]
+    return found if len(found) else torch.zeros_like(differ[:1], dtype=torch.long)
 
 
 def zero(model: Model, outer: Outer) -> AblatedRun:

@@ -9,7 +9,7 @@ adds to g,
 
 so that one product with the differences delta_w is all that edges cost, and g is N x D where a
 masked run needs W x N x D (`stream`). Attention is computed again, and so are MLPs whose graphs
-there was no room to keep.
+there was no room to keep. Tokens without differences, where prompts haven't parted, are left out.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ablation import AblatedRun, LayerState, heads_write, plain
-from edgewise.heads import taken
+from edgewise.ablation import AblatedRun, LayerState, at_tokens, heads_write, plain, taken
 from edgewise.mlp import mlp_backward, mlp_graph
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
@@ -30,22 +29,37 @@ from edgewise.workspace import Workspace
 
 
 class FullRun:
-    """The full model's run on some inputs, block by block; `stream` is what the logits read.
+    """The full model's run on some inputs beside the ablated run `other`, block by block.
 
+    own      the packed tokens to compute, N of them here (None: all); elsewhere it is the other run
     graphs   keep those of MLPs for `gradient`, in no more memory than the differences take
+
+    `stream` is what the logits read.
     """
 
     @torch.no_grad()
-    def __init__(self, model: Model, outer: Outer, graphs: bool = False):
+    def __init__(
+        self,
+        model: Model,
+        outer: Outer,
+        other: AblatedRun,
+        own: Int[Tensor, " N"] | None = None,
+        graphs: bool = False,
+    ):
         final: list[Tensor] = []
-        self.model, self.outer = model, outer
+        self.model, self.outer, self.other, self.own = model, outer, other, own
         # Weights that come and go mustn't be in a graph.
         room = graphs and model.whole and model.graph.n_writers * outer.embeddings[0].nbytes
         self._room = int(room)
         self._mlps: list[tuple[Tensor, Tensor | None]] = []  # what they read; its graph's end
-        states = plain(model, outer, final, self._mlp_write)
+        others = () if own is None else other.states()
+        states = plain(model, outer, final, self._mlp_write, own, others)
         self.states: Sequence[LayerState] = tuple(states)
         self.stream: Float[Tensor, "N D"] = final[0]
+
+    def place(self, index: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
+        """Where packed tokens are among those that are computed, which they must be."""
+        return index if self.own is None else torch.searchsorted(self.own, index)
 
     def _mlp_write(self, block: Block, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """What a block's MLP writes; its graph is kept where there is room."""
@@ -58,16 +72,17 @@ class FullRun:
         return block.mlp_write(x) if written is None else written.detach()
 
     @torch.no_grad()
-    def less(self, other: AblatedRun, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:
+    def less(self, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:
         """delta_w = x_w - x~_w of every writer, w in order; in a `workspace`, if there is one."""
-        graph, first = self.model.graph, self.stream
+        graph, first, own, other = self.model.graph, self.stream, self.own, self.other
         room = workspace or Workspace()
         delta = room.take("differences", first, graph.n_writers, *first.shape)
         pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
         for writer, (ours, theirs) in enumerate(pairs):
-            torch.sub(ours, theirs, out=delta[writer])
+            torch.sub(taken(ours, own), taken(theirs, own), out=delta[writer])
         runs = zip(self.model.blocks, self.states, other.states(), strict=True)
         for number, (block, ours, theirs) in enumerate(runs):
+            theirs = at_tokens(theirs, own)
             change = (ours.heads - theirs.heads).transpose(0, 1)
             start, mlp = graph.writers_before_attention(number), graph.mlp_writer(number)
             block.writes(change, ours.scale - theirs.scale, out=delta[start:mlp])
@@ -80,9 +95,12 @@ class FullRun:
         index: Int[Tensor, " A"],
         delta: Float[Tensor, "W N D"],
     ) -> Float[Tensor, "R W"]:
-        """dL/dz at z = 1, of z that multiplies `delta`; `dread` is dL of the stream at `index`."""
+        """dL/dz at z = 1, of z that multiplies `delta`.
+
+        dread    dL of the stream at the packed tokens `index`
+        """
         model, graph = self.model, self.model.graph
-        kind = accumulator(dread.dtype)
+        kind, index = accumulator(dread.dtype), self.place(index)
         dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
         dmask[graph.logits_reader] = _contract(dread, delta[:, index]).to(kind)
         after = torch.zeros_like(self.stream).index_add_(0, index, dread)
@@ -102,7 +120,7 @@ class FullRun:
             dwrite = after if block.parallel else after + dmlp
             readers = slice(graph.attention_readers(number).start, mlp + 1)
             dmask[readers, :before], dx = _block_backward(
-                block, state, call, self.outer.tokens, dwrite, dmlp, delta[:before]
+                block, state, call, self.outer.tokens, self.own, dwrite, dmlp, delta[:before]
             )
             after = after + dx
         return dmask
@@ -117,6 +135,7 @@ def _block_backward(
     state: LayerState,
     call: Call,
     tokens: Tokens,
+    own: Int[Tensor, " N"] | None,
     dwrite: Float[Tensor, "N D"],
     dmlp: Float[Tensor, "N D"],
     delta: Float[Tensor, "w N D"],
@@ -128,7 +147,7 @@ def _block_backward(
     """
     qkv = state.qkv.detach().requires_grad_()
     with torch.enable_grad():
-        o = block.attend(qkv, call, tokens)
+        o = taken(block.attend(qkv, call, tokens), own)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
         write = heads_write(block, scaled, 1.0 if r is None else r)
@@ -138,7 +157,9 @@ def _block_backward(
     if block.centred:
         x = x - x.mean(-1, keepdim=True, dtype=kind).to(x.dtype)
     square = torch.linalg.vector_norm(x, dim=-1, dtype=kind).square() / x.shape[-1]
-    dp, dsquare = block.project_backward(square, state.qkv, dqkv)
+    if own is not None:
+        qkv, dqkv = qkv[:, own], dqkv[:, own]
+    dp, dsquare = block.project_backward(square, qkv.detach(), dqkv)
     slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
     weight, room = block.folded(), Room(x)
     dmask = x.new_zeros(len(weight) + 1, len(delta), dtype=kind)

@@ -1,8 +1,10 @@
 """A block's live heads in a masked run: from what each of its readers saw to what they write.
 
-Where readers are dead, the ablated run's queries, keys and values stand in for theirs. Of the last
-block nothing is needed but what it writes at the tokens `at`.
-Shapes: R, H readers and heads of the block, r, h the live ones; n tokens of `at`, or all N.
+Where readers are dead, and at tokens that see the same as in the ablated run, that run's queries,
+keys and values stand in for theirs. Of the last block nothing is needed but what it writes at the
+tokens `at`.
+Shapes: R, H readers and heads of the block, r, h the live ones; N tokens of a batch, n of them
+computed, m needed of what the block writes.
 """
 
 from dataclasses import dataclass
@@ -12,18 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from edgewise.ablation import LayerState
+from edgewise.ablation import LayerState, taken
 from edgewise.models.block import Block
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
 from edgewise.plan import LayerPlan
-
-At = Int[Tensor, " n"] | None
-
-
-def taken(t: Float[Tensor, "N ..."], at: At) -> Float[Tensor, "n ..."]:
-    """`t` at some tokens (None: all)."""
-    return t if at is None else t[at]
 
 
 def live_rows(live: LayerPlan, rows: int, device: torch.device) -> Bool[Tensor, " R"]:
@@ -33,15 +28,37 @@ def live_rows(live: LayerPlan, rows: int, device: torch.device) -> Bool[Tensor, 
     return found.to(device)
 
 
+def among(
+    other: Float[Tensor, "R N C"] | None,
+    qkv: Float[Tensor, "r n C"],
+    rows: Bool[Tensor, " R"] | None,
+    own: Int[Tensor, " n"] | None,
+) -> Float[Tensor, "R N C"]:
+    """Queries, keys and values of some readers at some tokens, all else as in another run.
+
+    Where `rows` and `own` are None, of all readers and all tokens, no other run is needed.
+    """
+    if own is None:
+        return qkv if rows is None else other.index_put((rows,), qkv)
+    if rows is None:
+        return other.index_copy(1, own, qkv)
+    return other.index_put((rows.nonzero(), own), qkv)
+
+
 @dataclass(frozen=True, eq=False)
 class Heads:
-    """The heads of a block that a plan leaves alive, in one run of its attention."""
+    """The heads of a block that a plan leaves alive, in one run of its attention.
+
+    own    the tokens whose reads are computed (None: all)
+    at     those at which what the heads write is needed
+    """
 
     block: Block
     live: LayerPlan
     call: Call
     tokens: Tokens
-    at: At
+    own: Int[Tensor, " n"] | None
+    at: Int[Tensor, " m"] | None
 
     @cached_property
     def rows(self) -> Bool[Tensor, " R"] | None:
@@ -59,18 +76,15 @@ class Heads:
     def put_out(
         self,
         other: Float[Tensor, "R N C"] | None,
-        p: Float[Tensor, "r N C"],
-        square: Float[Tensor, "r N"],
-    ) -> tuple[Float[Tensor, "h n C"], Float[Tensor, " n"] | None]:
+        p: Float[Tensor, "r n C"],
+        square: Float[Tensor, "r n"],
+    ) -> tuple[Float[Tensor, "h m C"], Float[Tensor, " m"] | None]:
         """What they put out before W_O, times a post-norm's scale, and that scale if any.
 
-        other    the ablated run's queries, keys and values, where some readers are dead
+        other    the ablated run's queries, keys and values; None only where none are needed
         """
-        block, rows = self.block, self.rows
-        qkv = block.project(p, square, rows)
-        if rows is not None:
-            assert other is not None
-            qkv = other.index_put((rows,), qkv)
+        block = self.block
+        qkv = among(other, block.project(p, square, self.rows), self.rows, self.own)
         o = taken(block.attend(qkv, self.call, self.tokens), self.at)
         r = block.post_scale(o)
         if r is not None:
@@ -80,10 +94,10 @@ class Heads:
     def put_out_backward(
         self,
         other: Float[Tensor, "R N C"] | None,
-        p: Float[Tensor, "r N C"],
-        square: Float[Tensor, "r N"],
-        dwrites: Float[Tensor, "h n D"],
-    ) -> tuple[Float[Tensor, "r N C"], Float[Tensor, "r N"]]:
+        p: Float[Tensor, "r n C"],
+        square: Float[Tensor, "r n"],
+        dwrites: Float[Tensor, "h m D"],
+    ) -> tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]]:
         """Gradients of `p` and `square` from that of what the heads write."""
         inputs = [t.detach().requires_grad_() for t in (p, square)]
         with torch.enable_grad():
@@ -100,10 +114,10 @@ class Heads:
 
     def write(
         self,
-        o: Float[Tensor, "h n C"],
-        r: Float[Tensor, " n"] | None,
+        o: Float[Tensor, "h m C"],
+        r: Float[Tensor, " m"] | None,
         ablated: LayerState,
-        out: Float[Tensor, "h n D"],
+        out: Float[Tensor, "h m D"],
     ) -> None:
         """Put what they write, less what they wrote in the ablated run, into `out`."""
         scale = ablated.scale

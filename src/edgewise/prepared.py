@@ -14,7 +14,7 @@ from torch import Tensor
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, beside, means
 from edgewise.errors import DataError
 from edgewise.models.model import Model, Outer
-from edgewise.stream import full_read, masked_read
+from edgewise.stream import full_read, masked_read, own_tokens
 from edgewise.tasks.example import Batch
 from edgewise.tasks.task import Task
 from edgewise.workspace import Workspace
@@ -39,6 +39,11 @@ class Prepared:
         with torch.no_grad():
             read = full_read(self.model, self.outer, self.index) if self.read is None else self.read
             return self.model.head(read)
+
+    @cached_property
+    def own(self) -> Int[Tensor, " n"] | None:
+        """The packed tokens that no run but the ablated one has computed (None: all)."""
+        return own_tokens(self.model, self.outer, self.run, self.index)
 
     def logits(
         self, mask: Float[Tensor, "R W"], live: bool = False, workspace: Workspace | None = None

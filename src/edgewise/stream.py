@@ -10,6 +10,8 @@ Of what came before the block, its MLP's input is mixed together with its heads'
 the buffer; what those heads write is added when they have.
 What the last block writes is read by its MLP and the logits alone, and they only at the answers: it
 is in a buffer of its own, of all writers at the answers' tokens, and the wide one ends before it.
+Tokens at which prompts haven't parted from their corrupted ones (`ablation.parted`) have no
+differences and are left out; attention sees them as they are in the ablated run.
 
 The backward pass walks the blocks in reverse with a second buffer for the gradients of the
 differences. Reader inputs, which together are larger than the buffer, are never stored but mixed
@@ -21,7 +23,7 @@ All ones is the clean model, all zeros the ablated run.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,12 +32,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from edgewise.ablation import AblatedRun, Ablation, Means, ablated, plain
+from edgewise.ablation import AblatedRun, Ablation, Means, ablated, parted, plain, taken
 from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
-from edgewise.heads import Heads, taken
+from edgewise.heads import Heads
 from edgewise.mlp import mlp_backward, mlp_graph
 from edgewise.models.model import Model, Outer
 from edgewise.ops.read import accumulator, read, read_backward
@@ -86,24 +88,61 @@ def masked_read(
         open_ = (mask.detach() != 0).cpu().numpy() & graph.causal
         work = plan(graph, open_, run.kind == "interchange")
     at, places = (None, None) if index is None else index.unique(return_inverse=True)
-    read_at = _Masked.apply(mask, _Job(model, outer, run, work, at, workspace or Workspace()))
-    return read_at if places is None else read_at[places]
+    own = own_tokens(model, outer, run, at)
+    read_at = _Masked.apply(mask, _Job(model, outer, run, work, own, at, workspace or Workspace()))
+    if places is not None:
+        return read_at[places]
+    return read_at if own is None else run.final[0].index_copy(0, own, read_at)
+
+
+def own_tokens(
+    model: Model, outer: Outer, run: AblatedRun, index: Int[Tensor, " A"] | None
+) -> Int[Tensor, " n"] | None:
+    """The packed tokens that must be computed beside the ablated run's: those at which prompts have
+    parted, and those of `index`. None: all."""
+    if run.kind != "interchange":
+        return None
+    own = parted(model, outer.tokens, outer.embeddings, run.embeddings)
+    return own if own is None or index is None else torch.cat([own, index]).unique()
 
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """`at` is where the logits are read, once each (None: everywhere)."""
+    """`own` are the tokens that are computed (None: all), of N here; `at` those of them where the
+    logits are read, once each (None: everywhere)."""
 
     model: Model
     outer: Outer
     run: AblatedRun
     plan: Plan
+    own: Int[Tensor, " N"] | None
     at: Int[Tensor, " n"] | None
     workspace: Workspace
 
+    @property
+    def read_at(self) -> Int[Tensor, " n"] | None:
+        """Where the logits are read, of all tokens of the batch (None: at all)."""
+        return self.own if self.at is None else self.at
+
     def written_at(self, layer: int) -> Int[Tensor, " n"] | None:
-        """Where what a block writes is needed (None: everywhere)."""
-        return self.at if layer == self.model.graph.n_layers - 1 else None
+        """Where what a block writes is needed, of all tokens of the batch (None: at all)."""
+        return self.read_at if layer == self.model.graph.n_layers - 1 else self.own
+
+    @cached_property
+    def _place(self) -> Int[Tensor, " n"] | None:
+        if self.own is None or self.at is None:
+            return self.at
+        return torch.searchsorted(self.own, self.at)
+
+    def place(self, layer: int) -> Int[Tensor, " n"] | None:
+        """Where that is among those that are computed (None: they are those)."""
+        return self._place if layer == self.model.graph.n_layers - 1 else None
+
+    def heads(self, layer: int) -> Heads:
+        """A block's live heads in this run."""
+        outer, block, todo = self.outer, self.model.blocks[layer], self.plan.layers[layer]
+        at = self.written_at(layer)
+        return Heads(block, todo, outer.calls[layer], outer.tokens, self.own, at)
 
     def wide(self, work: Plan) -> int:
         """How many of a plan's live writers have differences at all tokens."""
@@ -115,11 +154,11 @@ class _Job:
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the backward pass needs of a block; `qkv` where dead readers keep the ablated run's,
+    """What the backward pass needs of a block; `qkv` where the ablated run's stand in for some,
     `write` with its graph back to `x_mlp` where there was room for that."""
 
     base: Float[Tensor, "N D"]
-    qkv: Float[Tensor, "R N C"] | None
+    qkv: Float[Tensor, "R all C"] | None
     p: Float[Tensor, "r N C"] | None
     square: Float[Tensor, "r N"] | None
     mean: Float[Tensor, "r N"] | None
@@ -156,52 +195,52 @@ def _forward(
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "w N D"], Float[Tensor, "l n D"]]:
     """What the logits reader sees; differences at all tokens, and of all live writers where the
     logits are read."""
-    model, work = job.model, job.plan
-    first = job.outer.embeddings[0]
+    model, work, own = job.model, job.plan, job.own
+    first = taken(job.outer.embeddings[0], own)
     wide = delta = job.workspace.take("differences", first, job.wide(work), *first.shape)
     for writer, (clean, other) in enumerate(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            wide[work.before(writer)] = clean - other
+            wide[work.before(writer)] = taken(clean, own) - taken(other, own)
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
         all_live = job.wide(everything(work.graph)) * first.nbytes
         room = 2 * (all_live - wide.untyped_storage().nbytes())
-    layers = zip(model.blocks, work.layers, job.outer.calls, job.run.states(), strict=True)
-    for number, (block, todo, call, state) in enumerate(layers):
+    for number, state in enumerate(job.run.states()):
         p = square = mean = x_mlp = graphed = None
-        cut, at = cuts.block(number), job.written_at(number)
-        heads = Heads(block, todo, call, job.outer.tokens, at)
-        if at is not None:
-            delta = first.new_empty(work.n_live, len(at), model.width)
-            torch.index_select(wide, 1, at, out=delta[: len(wide)])
+        block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
+        cut, place, base = cuts.block(number), job.place(number), taken(state.base_attention, own)
+        if place is not None:
+            delta = first.new_empty(work.n_live, len(place), model.width)
+            torch.index_select(wide, 1, place, out=delta[: len(wide)])
         if len(todo.heads) or todo.mlp:
             p, square, mean, whole = read(
-                state.base_attention,
+                base,
                 cut.seen(wide),
                 cut.mask,
                 heads.weight,
                 block.centred,
                 cut.slots,
-                [state.base_mlp] if todo.mlp else [],
+                [taken(state.base_mlp, own)] if todo.mlp else [],
             )
         if len(todo.heads):
             o, r = heads.put_out(state.qkv, p, square)
             heads.write(o, r, state, delta[cut.span.stop :][: len(todo.heads)])
         if todo.mlp:
-            x_mlp = cuts.own(number).mix(taken(whole[0], at), delta)
+            x_mlp = cuts.own(number).mix(taken(whole[0], place), delta)
             if room > 0:
                 graphed, n_bytes = mlp_graph(block, x_mlp)
                 room -= n_bytes
             written = block.mlp_write(x_mlp) if graphed is None else graphed.detach()
             write = delta[work.before(model.graph.mlp_writer(number))]
-            torch.sub(written, taken(state.mlp, at), out=write)
+            torch.sub(written, taken(state.mlp, heads.at), out=write)
         if tapes is not None:
-            qkv = state.qkv if len(todo.readers) < block.n_readers else None
-            tapes.append(_Tape(state.base_attention, qkv, p, square, mean, x_mlp, graphed))
+            all_ours = own is None and len(todo.readers) == block.n_readers
+            qkv = None if all_ours else state.qkv
+            tapes.append(_Tape(base, qkv, p, square, mean, x_mlp, graphed))
     (final,) = job.run.final
-    return cuts.logits().mix(taken(final, job.at), delta), wide, delta
+    return cuts.logits().mix(taken(final, job.read_at), delta), wide, delta
 
 
 def _backward(
@@ -223,23 +262,22 @@ def _backward(
     give(cuts.logits(), dx)
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
-        cut, at, dwhole = cuts.block(number), job.written_at(number), []
+        cut, place, dwhole = cuts.block(number), job.place(number), []
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
             dx = mlp_backward(block, tape.x_mlp, ddelta[own], tape.write)
             give(cuts.own(number), dx)
-            if at is not None:
-                dx = dx.new_zeros(tape.base.shape).index_copy_(0, at, dx)
+            if place is not None:
+                dx = dx.new_zeros(tape.base.shape).index_copy_(0, place, dx)
             dwhole = [dx]
         dwrites = ddelta[cut.span.stop :][: len(todo.heads)]
-        if at is not None:
+        if place is not None:
             dwrites = dwrites.clone()  # and the narrow buffers are free
             gradients = job.workspace.take("gradients", wide, *wide.shape).zero_()
-            delta, ddelta = wide, gradients.index_copy_(1, at, ddelta[: len(wide)])
+            delta, ddelta = wide, gradients.index_copy_(1, place, ddelta[: len(wide)])
         if not len(todo.heads) and not dwhole:
             continue
-        heads = Heads(block, todo, job.outer.calls[number], job.outer.tokens, at)
-        dp, dsquare = tape.p, tape.square
+        heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
         partial = read_backward(

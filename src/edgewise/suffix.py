@@ -8,7 +8,8 @@ K x B prompts. A reader q of a later block sees, with s the first writer that de
     x_q^k = [ x~_q + sum_{w<s} z_qw delta_w ] + sum_{w>=s} z_qw delta_w^k         k = 1..K
 
 in which the bracket is the same for every k and computed once. This is equation (1) of `stream`,
-and what is dead is left out as there; there is no gradient.
+and what is dead is left out as there, and so are tokens at which prompts haven't parted; there is
+no gradient. N is the number of the others.
 """
 
 from dataclasses import replace
@@ -18,9 +19,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from edgewise.ablation import at_tokens, taken
 from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
-from edgewise.heads import live_rows
+from edgewise.heads import among, live_rows
 from edgewise.models.model import Outer
 from edgewise.ops.read import mix, read
 from edgewise.plan import plan
@@ -31,9 +33,11 @@ class Suffix:
     """A batch, and the differences of its writers while every edge is kept."""
 
     def __init__(self, ready: Prepared):
-        self.ready = ready
-        self.states = tuple(ready.run.states())
-        self.delta = FullRun(ready.model, ready.outer).less(ready.run)
+        self.ready, own = ready, ready.own
+        full = FullRun(ready.model, ready.outer, ready.run, own)
+        self.delta, self.index = full.less(), full.place(ready.index)
+        self.states = tuple(at_tokens(state, own) for state in ready.run.states())
+        self.final = taken(ready.run.final[0], own)
         self._outers: dict[int, Outer] = {}
 
     @torch.no_grad()
@@ -47,7 +51,7 @@ class Suffix:
         """
         graph, rows = self.ready.model.graph, rows.to(self.delta.dtype)
         layer, row = graph.place(reader)
-        (final,), index = self.ready.run.final, self.ready.index
+        final, index = self.final, self.index
         if layer == graph.n_layers:
             return self._head(mix(final[index], self.delta[:, index], rows))
         if reader == graph.mlp_reader(layer):
@@ -91,6 +95,10 @@ class _Runs:
         self.slots = torch.from_numpy(slots).to(mask.device)
         live = self.work.n_live - self.work.before(first)
         self.delta = suffix.delta.new_empty(live, count, *suffix.delta.shape[1:])
+        self.own, n = suffix.ready.own, suffix.ready.outer.tokens.count
+        if self.own is not None:
+            runs = n * torch.arange(count, device=self.own.device)
+            self.own = (runs[:, None] + self.own).flatten()
 
     def heads(
         self, layer: int, row: int | None = None, rows: Float[Tensor, "K W"] | None = None
@@ -102,8 +110,8 @@ class _Runs:
         live = self._live(layer)
         p, square = self._read(layer) if rows is None else self._read_first(layer, row, rows)
         qkv = block.project(p.flatten(1, 2), square.flatten(1, 2), live)
-        qkv = state.qkv.repeat(1, self.count, 1).index_put((live,), qkv)
-        o = block.attend(qkv, self.outer.calls[layer], self.outer.tokens)
+        qkv = among(state.qkv.repeat(1, self.count, 1), qkv, live, self.own)
+        o = taken(block.attend(qkv, self.outer.calls[layer], self.outer.tokens), self.own)
         r = block.post_scale(o)
         scale = (1.0 if r is None else r.unflatten(0, (self.count, -1))) - state.scale
         if r is not None:
@@ -120,7 +128,7 @@ class _Runs:
             return
         state, at = self.states[layer], slice(None)
         if layer == self.graph.n_layers - 1:
-            at = self.suffix.ready.index.unique()  # the logits alone read the last
+            at = self.suffix.index.unique()  # the logits alone read the last
         if rows is None:
             x = self.read_one(state.base_mlp, self.cuts.mlp(layer), at)
         else:

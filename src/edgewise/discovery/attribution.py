@@ -124,15 +124,15 @@ def eap_values(
 def _along_inputs(ready: Prepared, steps: int, workspace: Workspace) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
-    clean = FullRun(model, outer, graphs=steps == 1)
-    delta, total = clean.less(other, workspace), 0.0
+    clean = FullRun(model, outer, other, ready.own, graphs=steps == 1)
+    delta, total = clean.less(workspace), 0.0
     for step in range(1, steps + 1):
         run = clean
         if step < steps:
             pairs = zip(outer.embeddings, other.embeddings, strict=True)
             line = tuple(torch.lerp(theirs, ours, step / steps) for ours, theirs in pairs)
-            run = FullRun(model, replace(outer, embeddings=line), graphs=True)
-        read = run.stream[ready.index].requires_grad_()
+            run = FullRun(model, replace(outer, embeddings=line), other, ready.own, graphs=True)
+        read = run.stream[run.place(ready.index)].requires_grad_()
         with torch.enable_grad():
             metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
         (dread,) = torch.autograd.grad(metric, read)
