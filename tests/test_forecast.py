@@ -39,8 +39,12 @@ def deep(name: str) -> Model:
 
 
 def prepared(name: str) -> Prepared:
-    example = Example((3,) * TOKENS, (4,) * TOKENS, (TOKENS - 1,), (0,))
-    return prepare(deep(name), collate([example] * PROMPTS, 0))
+    """Prompts of which no two begin alike, as a forecast counts them."""
+    examples = [
+        Example((first, *[3] * (TOKENS - 1)), (first + 1, *[4] * (TOKENS - 1)), (TOKENS - 1,), (0,))
+        for first in range(0, 2 * PROMPTS, 2)
+    ]
+    return prepare(deep(name), collate(examples, 0))
 
 
 def expected(name: str, batch_size: int = PROMPTS) -> Forecast:

@@ -7,9 +7,10 @@
 Under each, x~_r is the running sum of the x~_w: an absent edge contributes its writer's ablated
 write.
 
-A token of a model that looks back alone is what it and those before it make it. So up to the first
-token in which a prompt differs from its corrupted one, every x_w is x~_w, in any masked run too: of
-the clean prompts only the tokens from there on, where they have `parted`, need be computed.
+A token of a model that looks back alone is what it and those before it make it. One that several
+prompts of a batch begin with is computed once for all. And up to the first token in which a prompt
+differs from its corrupted one every x_w is x~_w, in any masked run too: there only the tokens from
+that one on, where they have `parted`, need be computed.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -131,9 +132,7 @@ def interchange(
     attention_mask: Bool[Tensor, "B T"] | None = None,
 ) -> AblatedRun:
     """The model's run on the corrupted prompts, made block by block as it is asked for."""
-    outer = model.outer(counterfactual_ids, attention_mask)
-    final: list[Tensor] = []
-    return AblatedRun("interchange", outer.embeddings, plain(model, outer, final), final)
+    return _of_the_first(model, [counterfactual_ids], attention_mask)[0]
 
 
 def beside(
@@ -144,31 +143,45 @@ def beside(
 ) -> tuple[AblatedRun, list[Float[Tensor, "N D"]]]:
     """`interchange`, and the full model on the clean prompts in the same batch: weights are gone
     through once for both. The list gets its last stream when the last layer has been taken."""
-    mask = None if attention_mask is None else attention_mask.repeat(2, 1)
-    outer = model.outer(torch.cat([counterfactual_ids, input_ids]), mask)
-    n, both = outer.tokens.count // 2, []
-    final: list[Tensor] = []
-    clean: list[Tensor] = []
-    halves = ([e[half] for e in outer.embeddings] for half in (slice(n, None), slice(n)))
-    own = parted(model, Tokens.of(tuple(input_ids.shape), attention_mask), *halves)
-    if own is not None:
-        tokens, kept = outer.tokens.alike(own)
-        outer = replace(outer, tokens=tokens, embeddings=tuple(e[kept] for e in outer.embeddings))
+    return _of_the_first(model, [counterfactual_ids, input_ids], attention_mask)
 
-    def theirs(value: Tensor | float, axis: int = 0) -> Any:
-        """The corrupted prompts' part, by itself: a view would hold the others' memory too."""
-        return value.narrow(axis, 0, n).clone() if isinstance(value, Tensor) else value
+
+def _of_the_first(
+    model: Model, prompts: Sequence[Int[Tensor, "B T"]], attention_mask: Bool[Tensor, "B T"] | None
+) -> tuple[AblatedRun, list[Float[Tensor, "N D"]]]:
+    """The run on the first of one or two sets of prompts, and the last stream on the second."""
+    ids = torch.cat(list(prompts))
+    mask = None if attention_mask is None else attention_mask.repeat(len(prompts), 1)
+    outer, shown = model.outer(ids, mask), None
+    n, whole = outer.tokens.count // len(prompts), outer.tokens.count
+    if not model.looks_ahead:
+        tokens, kept, shown = outer.tokens.distinct(ids)
+        if len(kept) == whole:
+            shown = None
+        else:
+            writes = tuple(e[kept] for e in outer.embeddings)
+            outer = replace(outer, tokens=tokens, embeddings=writes)
+    both: list[Tensor] = []
+    final: list[Tensor] = []
+    others: list[Tensor] = []
+
+    def first(value: Tensor | float, axis: int = 0) -> Any:
+        """The first prompts' part, by itself: a view would hold the others' memory too."""
+        if not isinstance(value, Tensor) or (shown is None and n == whole):
+            return value
+        if shown is None:
+            return value.narrow(axis, 0, n).clone()
+        return value.index_select(axis, shown[:n])
 
     def layers() -> Iterator[LayerState]:
         for state in plain(model, outer, both):
             fields = vars(state).items()
-            yield LayerState(**{name: theirs(v, 1 if name == "qkv" else 0) for name, v in fields})
-        final.append(theirs(both[0]))
-        ours = both[0][n:]
-        clean.append(ours if own is None else final[0].index_copy(0, own, ours))
+            yield LayerState(**{name: first(v, 1 if name == "qkv" else 0) for name, v in fields})
+        (last,) = both
+        final.append(first(last))
+        others.append(last[n:] if shown is None else last[shown[n:]])
 
-    embeddings = tuple(theirs(e) for e in outer.embeddings)
-    return AblatedRun("interchange", embeddings, layers(), final), clean
+    return AblatedRun("interchange", tuple(map(first, outer.embeddings)), layers(), final), others
 
 
 def parted(
@@ -181,7 +194,7 @@ def parted(
 
     From each prompt's first difference on, and one at least; all where the model looks ahead.
     """
-    if model.family.setting("looks_ahead", model.config):
+    if model.looks_ahead:
         return None
     pairs = zip(ours, theirs, strict=True)
     differ = torch.stack([(a != b).any(-1) for a, b in pairs]).any(0)

@@ -5,7 +5,8 @@ makes is counted, and none has values. Two sizes of batch are counted. All that 
 makes is so much whatever the batch, and so much for each prompt, which two counts tell apart; any
 other batch follows.
 
-Shapes: B prompts of T tokens, none of them padding, one answer each; W writers, D width.
+Shapes: B prompts of T tokens, none of them padding, no two begun alike, one answer each; W writers,
+D width.
 """
 
 import math

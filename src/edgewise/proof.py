@@ -211,7 +211,7 @@ def prove_layout(model: Model) -> None:
     shared = torch.eye(groups).repeat_interleave(heads // groups, 1)
     mine = torch.cat([torch.eye(heads), shared, shared]).bool()  # (R, H)
     later = mine & ~query[:, None]
-    earlier = later & bool(model.family.setting("looks_ahead", model.config))
+    earlier = later & model.looks_ahead
     expected = torch.stack([earlier, mine, later], 1)  # (R, T, H)
     with torch.no_grad(), _full_products():
         ids = torch.zeros(len(rows) + 1, 3, dtype=torch.long, device=model.device)

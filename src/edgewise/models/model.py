@@ -81,6 +81,11 @@ class Model:
         return self.hf.get_input_embeddings().weight.dtype
 
     @property
+    def looks_ahead(self) -> bool:
+        """Whether a token depends on those after it."""
+        return bool(self.family.setting("looks_ahead", self.config))
+
+    @property
     def width(self) -> int:
         """D."""
         return self.config.hidden_size

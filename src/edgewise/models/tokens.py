@@ -50,19 +50,25 @@ class Tokens:
             packed = flat.index_copy(0, self.keep, packed)
         return packed.unflatten(0, (self.batch, self.length))
 
-    def alike(self, parted: Int[Tensor, " n"]) -> tuple["Tokens", Int[Tensor, " m"]]:
-        """Of a batch's two halves, the second's tokens but `parted` shown by the first's.
-
-        Also which of this batch's packed tokens are kept: the first half's and those.
-        """
-        half = self.count // 2
-        kept = torch.cat([torch.arange(half, device=parted.device), half + parted])
-        shown = torch.arange(half, device=parted.device).repeat(2)
-        shown[kept] = torch.arange(len(kept), device=parted.device)
-        if self.keep is None:
-            return Tokens(self.batch, self.length, kept, shown), kept
-        places = shown.new_zeros(self.batch * self.length).index_copy_(0, self.keep, shown)
-        return Tokens(self.batch, self.length, self.keep[kept], places), kept
+    def distinct(
+        self, ids: Int[Tensor, "B T"]
+    ) -> tuple["Tokens", Int[Tensor, " n"], Int[Tensor, " N"]]:
+        """The batch with each token kept once that is the same in several prompts, and so is all
+        before it; which of the packed tokens those are, and which of them each packed token is."""
+        device, number, total = ids.device, [], 0
+        flat = torch.full((self.batch * self.length,), -1, device=device)
+        places = torch.arange(len(flat), device=device) if self.keep is None else self.keep
+        flat[places] = ids.flatten()[places]
+        prefix, base = torch.zeros(self.batch, dtype=torch.long, device=device), int(ids.max()) + 2
+        for column in flat.view(self.batch, self.length).unbind(1):
+            prefix = (prefix * base + column + 1).unique(return_inverse=True)[1]
+            number.append(prefix + total)
+            total += int(prefix.max()) + 1
+        found, shown = self.pack(torch.stack(number, 1)).unique(return_inverse=True)
+        kept = shown.new_full((len(found),), self.count)
+        kept.scatter_reduce_(0, shown, torch.arange(self.count, device=device), "amin")
+        whole = torch.zeros_like(flat).index_copy_(0, places, shown)
+        return Tokens(self.batch, self.length, places[kept], whole), kept, shown
 
     def index(self, rows: Int[Tensor, " A"], cols: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
         """Packed positions of tokens given by prompt and column."""
