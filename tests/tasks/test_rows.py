@@ -137,6 +137,7 @@ def test_a_merge_across_the_border_is_refused(write, tokenizers):
         (ROW | {"split": "dev"}, "\"split\" is 'dev'"),
         (ROW | {"distractor": " Paris"}, "same token as the answer"),
         (ROW | {"distractor": 3}, '"distractor" is 3'),
+        (ROW | {"corrupted": ROW["clean"]}, "same tokens as the clean one, 'The capital of France"),
         (ROW | {"clean": ROW["clean"].replace("Paris", "Rome")}, "know all of the answer ' Rome'"),
         ([ROW], "this is a JSON list. Write one JSON object a line"),
     ],
@@ -145,6 +146,20 @@ def test_a_bad_row_is_named_by_its_line(write, tokenizer, row, said):
     message = refused(write("", json.dumps(row)), tokenizer)
     assert "rows.jsonl, line 2: " in message
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("clean", "corrupted"),
+    [
+        ("France is<predict> Paris</predict>", "France  is<predict> Madrid</predict>"),
+        ("Rome is<predict> Paris</predict>", "Berlin is<predict> Madrid</predict>"),
+        ("France is<predict> New Zealand</predict>", "France is<predict> Paris Lyon</predict>"),
+    ],
+)
+def test_prompts_that_are_the_same_tokens_are_refused(tokenizer, clean, corrupted):
+    """White space that the tokenizer drops, words it doesn't know, answers that differ later."""
+    with pytest.raises(DataError, match=r"^row 1: the corrupted prompt has the same tokens"):
+        Task.from_pairs([(clean, corrupted)], tokenizer)
 
 
 def test_a_row_without_the_split_that_others_have_is_refused(write, tokenizer):

@@ -29,7 +29,7 @@ def align(
     Of a longer answer only the first `most` tokens are predicted.
 
     Raises DataError if the answer is empty, comes first, is the distractor itself or is unknown to
-    the tokenizer, or if the two prompts differ in length.
+    the tokenizer, or if the two prompts differ in length or in no token.
     """
     ids, first, last = encoder.locate(clean)
     other = encoder.locate(corrupted)
@@ -44,6 +44,12 @@ def align(
     # The answer's own tokens but the last are part of the input.
     if first != other.first or other.last < last - 1:
         raise DataError(_unequal(encoder, Located(ids, first, last), other))
+    if ids[:first] == other.ids[:first]:
+        raise DataError(
+            f"the corrupted prompt has the same tokens as the clean one, {clean.prompt!r}, so that "
+            "patching it in changes nothing and every circuit passes for faithful. Change a word "
+            "of it on which the answer depends"
+        )
     answers = ids[first:last]
     if encoder.tokenizer.unk_token_id in answers:  # None is in no answer
         raise DataError(
