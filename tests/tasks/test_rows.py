@@ -114,6 +114,23 @@ def test_unequal_lengths_show_both_tokenisations_side_by_side(write, tokenizer):
     ]
 
 
+@pytest.mark.parametrize(
+    ("same", "rest", "before", "after"), [(0, 24, 0, 11), (9, 24, 7, 13), (24, 0, 11, 0)]
+)
+def test_a_long_table_is_cut_and_says_so(tokenizer, same, rest, before, after):
+    """16 of its same + rest + 3 rows are shown, from two before the first difference on."""
+    clean = "city " * same + "The " * rest + "is<predict> Paris</predict>"
+    corrupted = "city " * same + "of " + "The " * rest + "is<predict> Paris</predict>"
+    with pytest.raises(DataError) as error:
+        Task.from_pairs([(clean, corrupted)], tokenizer)
+    table = [line.strip() for line in str(error.value).splitlines() if line.startswith("    ")]
+    assert table[0].split() == ["clean", "|", "corrupted"]
+    above, below = ([f"... {n} more"] if n else [] for n in (before, after))
+    shown = table[1 + len(above) : len(table) - len(below)]
+    assert table[1:] == [*above, *shown, *below]
+    assert len(shown) == 16
+
+
 def test_a_corrupted_answer_too_short_for_the_clean_one_is_unequal(write, tokenizer):
     row = ROW | {"clean": "The capital of France is<predict> New Zealand city</predict>"}
     assert "5 + 3 (clean) and 5 + 1 (corrupted)" in refused(write(row), tokenizer)

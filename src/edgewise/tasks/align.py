@@ -85,10 +85,15 @@ def _unequal(encoder: Encoder, clean: Located, corrupted: Located) -> str:
     start = max(0, min(parting - 2, len(rows) - SHOWN))
     shown = [("clean", "corrupted"), *rows[start : start + SHOWN]]
     width = max(len(left) for left, _ in shown)
-    table = "\n".join(f"    {left:<{width}} | {right}".rstrip() for left, right in shown)
+    table = [f"    {left:<{width}} | {right}".rstrip() for left, right in shown]
+    if start:
+        table.insert(1, f"    ... {start:,} more")
+    if (below := len(rows) - start - SHOWN) > 0:
+        table.append(f"    ... {below:,} more")
+    listed = "\n".join(table)
     return (
         "the prompts must have equally many tokens before and in the answer, because the corrupted "
         f"run is patched in position by position; they have {count(clean)} (clean) and "
-        f"{count(corrupted)} (corrupted):\n{table}\n"
+        f"{count(corrupted)} (corrupted):\n{listed}\n"
         "Reword one of them until the columns are equally long."
     )
