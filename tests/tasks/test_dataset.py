@@ -86,8 +86,8 @@ def test_a_bad_row_is_named_by_its_split_and_number(tokenizer):
 
 @pytest.mark.parametrize("empty", [[], {}, {"train": [], "test": []}])
 def test_no_rows_are_refused(tokenizer, empty):
-    with pytest.raises(DataError, match="no rows"):
-        Task.from_dataset(empty, tokenizer)
+    with pytest.raises(DataError, match=r"^mine: no rows"):
+        Task.from_dataset(empty, tokenizer, name="mine")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("datasets") is None, reason="no datasets package")

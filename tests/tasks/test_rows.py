@@ -205,7 +205,10 @@ def test_what_is_no_row_is_refused(tokenizer, row):
 
 
 def test_an_empty_file_is_refused(write, tokenizer):
-    assert "no rows" in refused(write(""), tokenizer)
+    message = refused(path := write("", ""), tokenizer)
+    assert message.startswith(f"{path}: no rows; write at least one: {{")
+    with pytest.raises(DataError, match=r"^pairs: no rows"):
+        Task.from_pairs([], tokenizer)
 
 
 def test_a_missing_file_is_refused(tmp_path, tokenizer):

@@ -83,8 +83,11 @@ def of_dataset(dataset: Any) -> Iterator[Row]:
             yield where, {**row, "split": split}
 
 
-def encode(encoder: Encoder, rows: Iterable[Row]) -> dict[str, Packed]:
-    """Examples by split; DataError, beginning with its name, for the first row that is no use."""
+def encode(encoder: Encoder, rows: Iterable[Row], source: str) -> dict[str, Packed]:
+    """Examples by split; `source` is what to call all the rows in a message.
+
+    Raises DataError, beginning with its name, for the first row that is no use; and without rows.
+    """
     splits: dict[str | None, Packed] = {}
     for where, row in rows:
         try:
@@ -93,7 +96,7 @@ def encode(encoder: Encoder, rows: Iterable[Row]) -> dict[str, Packed]:
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
     if not splits:
-        raise DataError(f"no rows; write at least one: {SHAPE}")
+        raise DataError(f"{source}: no rows; write at least one: {SHAPE}")
     if None in splits:
         warnings.warn(
             f'no row has a "split": all {len(splits[None])} are used for training, validation and '

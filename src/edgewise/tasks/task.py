@@ -88,7 +88,7 @@ class Task:
         """
         path = Path(path)
         encoder = Encoder.of(tokenizer, bos)
-        splits = rows.encode(encoder, rows.of_file(path))
+        splits = rows.encode(encoder, rows.of_file(path), str(path))
         origin = {"jsonl": str(path), "sha256": sha256_file(path)}
         return cls.encoded(name or path.stem, splits, encoder, origin)
 
@@ -102,7 +102,7 @@ class Task:
     ) -> Task:
         """As `from_jsonl`, from rows in memory: mappings, or tuples (clean, corrupted)."""
         encoder = Encoder.of(tokenizer, bos)
-        splits = rows.encode(encoder, rows.of_memory(pairs))
+        splits = rows.encode(encoder, rows.of_memory(pairs), name)
         return cls.encoded(name, splits, encoder, {"rows": _sizes(splits)})
 
     @classmethod
@@ -115,7 +115,7 @@ class Task:
                    "test"; any iterable of mappings, or mapping of such splits, will do
         """
         encoder = Encoder.of(tokenizer, bos)
-        splits = rows.encode(encoder, rows.of_dataset(dataset))
+        splits = rows.encode(encoder, rows.of_dataset(dataset), name)
         return cls.encoded(name, splits, encoder, {"rows": _sizes(splits)})
 
     @classmethod
