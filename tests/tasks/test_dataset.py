@@ -70,6 +70,14 @@ def test_the_splits_of_a_dictionary_are_the_tasks(tokenizer):
     assert same_rows(task, rows, tokenizer)
 
 
+def test_columns_of_its_own_are_ignored_with_one_warning(tokenizer):
+    rows = [row | {"split": "test"} for row in ROWS]
+    with pytest.warns(UserWarning, match=r"^dataset: ignored id, source; the") as warned:
+        task = Task.from_dataset(Table(row | {"id": 1, "source": "x"} for row in rows), tokenizer)
+    assert len(warned) == 1
+    assert same_rows(task, rows, tokenizer)
+
+
 def test_other_names_of_splits_are_refused(tokenizer):
     with pytest.raises(DataError, match=r"has a split dev, extra; there can be train, validation"):
         Task.from_dataset(Tables(train=ROWS, dev=ROWS, extra=[]), tokenizer)

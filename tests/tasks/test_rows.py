@@ -34,7 +34,7 @@ def write(tmp_path):
 
 
 def test_a_row_is_cut_after_its_predicting_position(write, tokenizer):
-    row = ROW | {"split": "train", "distractor": " Lyon", "note": "ignored"}
+    row = ROW | {"split": "train", "distractor": " Lyon"}
     task = Task.from_jsonl(write(row), tokenizer)
     expected = Example(
         clean=(THE, CAPITAL, OF, FRANCE, IS),
@@ -186,6 +186,24 @@ def test_a_row_without_the_split_that_others_have_is_refused(write, tokenizer):
     assert "line 2: \"split\" is 'train', and the rows before have none" in message
 
 
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("distractr", "distractor"), ("splt", "split"), ("Split", "split"), ("corrupt", "corrupted")],
+)
+def test_a_misspelt_field_is_refused(write, tokenizer, wrong, meant):
+    message = refused(write(ROW | {"note": 1}, ROW | {wrong: "train"}), tokenizer)
+    assert f'rows.jsonl, line 2: "{wrong}" is no field of a row; did you mean "{meant}"?' in message
+    assert "The fields are clean, corrupted, distractor, split." in message
+
+
+def test_other_fields_are_ignored_with_one_warning(write, tokenizer):
+    rows = [ROW | {"split": "test"} | more for more in ({"id": 1}, {}, {"id": 2, "source": "x"})]
+    with pytest.warns(UserWarning, match=r"rows.jsonl: ignored id, source; the fields") as warned:
+        task = Task.from_jsonl(write(*rows), tokenizer)
+    assert len(warned) == 1
+    assert list(task.splits["test"]) == [task.splits["test"][0]] * 3
+
+
 def test_json_over_several_lines_is_explained(write, tokenizer):
     message = refused(write(json.dumps(ROW, indent=2)), tokenizer)
     assert "line 1: '{' is not JSON" in message
@@ -222,5 +240,6 @@ def test_a_file_in_another_encoding_is_refused(tmp_path, tokenizer):
 
 
 def test_a_line_separator_inside_a_string_does_not_end_the_row(write, tokenizer):
-    row = json.dumps(ROW | {"split": "test", "note": "a\u2028b"}, ensure_ascii=False)
-    assert len(Task.from_jsonl(write(row), tokenizer).splits["test"]) == 1
+    row = ROW | {"split": "test", "clean": f"The capital\u2028{ROW['clean'][12:]}"}
+    path = write(json.dumps(row, ensure_ascii=False))
+    assert len(Task.from_jsonl(path, tokenizer).splits["test"]) == 1

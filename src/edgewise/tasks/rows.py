@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from edgewise.tasks.example import Example
 from edgewise.tasks.packed import Packed
 
 SPLITS = ("train", "validation", "test")
+FIELDS = ("clean", "corrupted", "distractor", "split")
+ALIKE = 0.8  # difflib's ratio from which a field's name is another one misspelt
 SPAN = re.compile(r"<predict>(.*?)</predict>", re.DOTALL)
 SHAPE = (
     '{"clean": "The capital of France is<predict> Paris</predict>", '
@@ -87,16 +90,24 @@ def encode(encoder: Encoder, rows: Iterable[Row], source: str) -> dict[str, Pack
     """Examples by split; `source` is what to call all the rows in a message.
 
     Raises DataError, beginning with its name, for the first row that is no use; and without rows.
+    Fields that are not in FIELDS are ignored with a warning, but refused if they resemble one.
     """
     splits: dict[str | None, Packed] = {}
+    ignored: dict[str, None] = {}  # as first met
     for where, row in rows:
         try:
             split = _split(row, splits)
             splits.setdefault(split, Packed()).append(_example(encoder, row))
+            ignored |= _others(row, ignored)
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
     if not splits:
         raise DataError(f"{source}: no rows; write at least one: {SHAPE}")
+    if ignored:
+        warnings.warn(
+            f"{source}: ignored {', '.join(ignored)}; the fields of a row are {', '.join(FIELDS)}",
+            stacklevel=3,
+        )
     if None in splits:
         warnings.warn(
             f'no row has a "split": all {len(splits[None])} are used for training, validation and '
@@ -105,6 +116,18 @@ def encode(encoder: Encoder, rows: Iterable[Row], source: str) -> dict[str, Pack
         )
         return dict.fromkeys(SPLITS, splits[None])
     return {split: splits[split] for split in SPLITS if split in splits}
+
+
+def _others(row: Mapping[str, Any], known: Mapping[str, None]) -> dict[str, None]:
+    """Fields that mean nothing here and aren't `known`; DataError for a probable slip."""
+    others = {str(field): None for field in row if field not in FIELDS and field not in known}
+    for field in others:
+        if close := get_close_matches(field.lower(), FIELDS, n=1, cutoff=ALIKE):
+            raise DataError(
+                f'"{field}" is no field of a row; did you mean "{close[0]}"? The fields are '
+                f"{', '.join(FIELDS)}. Rename it, or leave it out if it means something else"
+            )
+    return others
 
 
 def _split(row: Mapping[str, Any], before: Mapping[str | None, Packed]) -> str | None:

@@ -81,7 +81,8 @@ class Task:
 
         Fields: `clean` and `corrupted`, each with the text to predict in <predict>...</predict>;
         optionally `split` ("train", "validation" or "test", for every row or for none) and
-        `distractor` (the wrong answer it competes with). Other fields are ignored.
+        `distractor` (the wrong answer it competes with). Other fields are ignored with a
+        warning, but refused if their names are almost one of these: `distractr` is a mistake.
         Without `split` every row is in all three splits, with a warning, as in the paper.
         Rows are read one at a time and held as integers.
         Raises DataError with the line number.
