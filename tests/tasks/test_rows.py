@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 
+from edgewise import metrics
 from edgewise.errors import DataError
 from edgewise.tasks import Example, Task
 from unchecked import unchecked
@@ -62,6 +64,41 @@ def test_several_answer_tokens_are_predicted_each_from_the_one_before(tokenizer)
         answers=(NEW, ZEALAND, CITY),
     )
     assert list(task.splits["test"]) == [expected]
+
+
+def test_lists_of_answers_become_sets_of_first_tokens(write, tokenizer):
+    """The marked answer comes first in its set, and each token once."""
+    row = ROW | {"split": "test", "distractor": " Spain", "distractors": [" Madrid", " Zealand"]}
+    row |= {"answers": [" Lyon", " New Zealand", " Paris", " New city"]}
+    (example,) = Task.from_jsonl(write(row), tokenizer).splits["test"]
+    assert example.answers == (PARIS,)
+    assert example.distractor == SPAIN
+    assert example.good == (PARIS, LYON, NEW)
+    assert example.bad == (MADRID, ZEALAND)
+
+
+@pytest.mark.parametrize(
+    ("given", "good", "bad"),
+    [
+        ({}, (), ()),
+        ({"answers": None, "distractors": []}, (), ()),  # a column has a value in every row
+        ({"answers": (" Lyon",)}, (PARIS, LYON), ()),
+        ({"distractors": [" Madrid"]}, (PARIS,), (MADRID,)),
+    ],
+)
+def test_one_list_will_do(tokenizer, given, good, bad):
+    (example,) = Task.from_pairs([ROW | given | {"split": "test"}], tokenizer).splits["test"]
+    assert (example.good, example.bad) == (good, bad)
+
+
+def test_answer_sets_reach_the_metrics(tokenizer):
+    """P(Paris, Lyon) - P(Madrid) = .1 + .5 - .2, and Lyon, the likeliest, is right."""
+    listed = ROW | {"answers": [" Lyon"], "distractors": [" Madrid"], "split": "test"}
+    batch = Task.from_pairs([listed, ROW | {"split": "test"}], tokenizer).batch("test", [0, 1])
+    p = torch.zeros(2, CITY + 1)
+    p[:, [PARIS, LYON, MADRID, CITY]] = torch.tensor([0.1, 0.5, 0.2, 0.2])
+    assert metrics.probability_difference(p.log(), batch).tolist() == pytest.approx([0.4])
+    assert metrics.accuracy(p.log(), batch).tolist() == [1, 0]
 
 
 def test_a_bos_token_is_one_more_position(tokenizers):
@@ -154,6 +191,13 @@ def test_a_merge_across_the_border_is_refused(write, tokenizers):
         (ROW | {"split": "dev"}, "\"split\" is 'dev'"),
         (ROW | {"distractor": " Paris"}, "same token as the answer"),
         (ROW | {"distractor": 3}, '"distractor" is 3'),
+        (ROW | {"distractor": " Rome"}, "\"distractor\" is ' Rome', which the tokenizer doesn't"),
+        (ROW | {"answers": " Lyon"}, "\"answers\" is ' Lyon'; it must be a list, such as ["),
+        (ROW | {"answers": [" Lyon", 3]}, '"answers" holds 3; it must be text'),
+        (ROW | {"distractors": [" Rome"]}, "\"distractors\" holds ' Rome', which the tokenizer"),
+        (ROW | {"distractors": [" Paris"]}, "right and a wrong answer begin with the same token"),
+        (ROW | {"answers": [" Lyon"], "distractors": [" Lyon city"]}, "same token ('Lyon')"),
+        (ROW | {"answers": [" Lyon"], "distractor": " Lyon"}, "same token ('Lyon')"),
         (ROW | {"corrupted": ROW["clean"]}, "same tokens as the clean one, 'The capital of France"),
         (ROW | {"clean": ROW["clean"].replace("Paris", "Rome")}, "know all of the answer ' Rome'"),
         ([ROW], "this is a JSON list. Write one JSON object a line"),
@@ -188,12 +232,12 @@ def test_a_row_without_the_split_that_others_have_is_refused(write, tokenizer):
 
 @pytest.mark.parametrize(
     ("wrong", "meant"),
-    [("distractr", "distractor"), ("splt", "split"), ("Split", "split"), ("corrupt", "corrupted")],
+    [("distractr", "distractor"), ("splt", "split"), ("Split", "split"), ("answer", "answers")],
 )
 def test_a_misspelt_field_is_refused(write, tokenizer, wrong, meant):
     message = refused(write(ROW | {"note": 1}, ROW | {wrong: "train"}), tokenizer)
     assert f'rows.jsonl, line 2: "{wrong}" is no field of a row; did you mean "{meant}"?' in message
-    assert "The fields are clean, corrupted, distractor, split." in message
+    assert "The fields are clean, corrupted, distractor, answers, distractors, split." in message
 
 
 def test_other_fields_are_ignored_with_one_warning(write, tokenizer):

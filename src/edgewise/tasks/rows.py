@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from edgewise.tasks.example import Example
 from edgewise.tasks.packed import Packed
 
 SPLITS = ("train", "validation", "test")
-FIELDS = ("clean", "corrupted", "distractor", "split")
+FIELDS = ("clean", "corrupted", "distractor", "answers", "distractors", "split")
 ALIKE = 0.8  # difflib's ratio from which a field's name is another one misspelt
 SPAN = re.compile(r"<predict>(.*?)</predict>", re.DOTALL)
 SHAPE = (
@@ -144,13 +145,40 @@ def _split(row: Mapping[str, Any], before: Mapping[str | None, Packed]) -> str |
 
 def _example(encoder: Encoder, row: Mapping[str, Any]) -> Example:
     clean, corrupted = (_marked(row, key) for key in ("clean", "corrupted"))
-    distractor = row.get("distractor")
-    if distractor is None:
-        return align(encoder, clean, corrupted)
-    if not isinstance(distractor, str) or not distractor.strip():
-        raise DataError(f'"distractor" is {distractor!r}; it must be text, such as " Lyon"')
-    ids, first, _ = encoder.locate(Marked.of(clean.prompt, distractor))
-    return align(encoder, clean, corrupted, distractor=ids[first])
+    prompt, distractor = clean.prompt, row.get("distractor")
+    wrong = None if distractor is None else _first(encoder, prompt, '"distractor" is', distractor)
+    example = align(encoder, clean, corrupted, distractor=wrong)
+    others, bad = (
+        _firsts(encoder, prompt, key, row.get(key)) for key in ("answers", "distractors")
+    )
+    if not others and not bad:
+        return example
+    good = tuple(dict.fromkeys((example.answers[0], *others)))
+    if both := set(good) & {*bad, wrong}:
+        raise DataError(
+            "a right and a wrong answer begin with the same token "
+            f"({encoder.show(tuple(both)[:1])!r}), so the two can't be told apart; choose others"
+        )
+    return replace(example, good=good, bad=bad)
+
+
+def _firsts(encoder: Encoder, prompt: str, key: str, texts: Any) -> tuple[int, ...]:
+    """The first tokens of a list of texts, each once."""
+    if texts is None:
+        return ()
+    if not isinstance(texts, list | tuple):
+        raise DataError(f'"{key}" is {texts!r}; it must be a list, such as [" Lyon", " Nice"]')
+    return tuple(dict.fromkeys(_first(encoder, prompt, f'"{key}" holds', text) for text in texts))
+
+
+def _first(encoder: Encoder, prompt: str, place: str, text: Any) -> int:
+    """The first token of a text where it follows the prompt; `place` is its name in a message."""
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f'{place} {text!r}; it must be text, such as " Lyon"')
+    ids, first, _ = encoder.locate(Marked.of(prompt, text))
+    if ids[first] == encoder.tokenizer.unk_token_id:
+        raise DataError(f"{place} {text!r}, which the tokenizer doesn't know; choose another")
+    return ids[first]
 
 
 def _marked(row: Mapping[str, Any], key: str) -> Marked:

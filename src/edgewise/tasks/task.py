@@ -80,9 +80,11 @@ class Task:
         """Read one JSON object a line: `{"clean": "... <predict> Paris</predict>", ...}`.
 
         Fields: `clean` and `corrupted`, each with the text to predict in <predict>...</predict>;
-        optionally `split` ("train", "validation" or "test", for every row or for none) and
-        `distractor` (the wrong answer it competes with). Other fields are ignored with a
-        warning, but refused if their names are almost one of these: `distractr` is a mistake.
+        optionally `split` ("train", "validation" or "test", for every row or for none),
+        `distractor` (the wrong answer it competes with), `answers` and `distractors` (lists of
+        right answers beside the marked one and of wrong ones, each known by its first token: as
+        Greater-Than's years). Other fields are ignored with a warning, but refused if their names
+        are almost one of these: `distractr` is a mistake.
         Without `split` every row is in all three splits, with a warning, as in the paper.
         Rows are read one at a time and held as integers.
         Raises DataError with the line number.
