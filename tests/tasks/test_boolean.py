@@ -96,6 +96,35 @@ def test_a_template_without_a_system_turn_gets_it_in_the_user_s(chatty):
     assert chatty.decode(example.answers) in ("True", "False")
 
 
+DATES = "{{ strftime_now('%d %b %Y|%Y-%m-%d|%A, %B %-d|%H:%M') }}"
+WRITTEN = "26 Jul 2024|2024-07-26|Friday, July 26|00:00"
+LLAMA = """\
+{%- if not date_string is defined %}
+    {%- set date_string = strftime_now("%d %b %Y") %}
+{%- endif %}
+Today: {{ date_string }}"""
+MISTRAL = """\
+{%- macro year(form) %}{{ strftime_now(form) if strftime_now is defined }}{% endmacro -%}
+{{ year("%Y") | int - 1 }}, {{ strftime_now("%d")[:1] }}"""
+
+
+@pytest.mark.parametrize(
+    ("template", "written"),
+    [
+        (DATES, WRITTEN),
+        (f"\n  {DATES}", f"\n  {WRITTEN}"),
+        (f"  {{% if true %}}{DATES}{{% endif %}}", WRITTEN),
+        (LLAMA, "Today: 26 Jul 2024"),
+        (MISTRAL, "2023, 2"),
+    ],
+)
+def test_a_template_that_prints_the_date_prints_the_same_every_day(chatty, template, written):
+    """White space at its beginning is as without a date."""
+    chatty.chat_template = template + " {{ messages[-1].content }}"
+    frame = chat_frame(chatty, "Be brief.", "What is {}?", "'", instead="")
+    assert frame == (f"{written} What is ", "? '")
+
+
 def test_without_a_chat_template_another_task_is_named(tokenizers):
     with pytest.raises(TokenizerError, match=r"has none.*or the task 'boolean'"):
         tasks.boolean_instruct(tokenizers.word_level(WORDS))
