@@ -65,6 +65,17 @@ def test_overwrite_starts_again(home, tmp_path):
         (["--paper", "--task", "ioi", "--density", "0.1"], "give --target-sparsity"),
         (["--eval-batch-size", "0"], "--eval-batch-size 0: it must be at least 1"),
         (["--seed", "-1"], "--seed -1: it must be at least 0"),
+        (["--memory", "0"], "--memory 0.0: it must be above 0"),
+        (["--steps", "-5"], "--steps -5: it must be at least 1"),
+        (["--batch-size", "0"], "--batch-size 0: it must be at least 1"),
+        (["--edges", "0"], "--edges 0: it must be at least 1"),
+        (["--density", "0.1"], "not both: --density 0.1, --edges 30"),
+        (["--lr", "-1"], "--lr -1.0: it must be at least 0"),
+        (["--nodes"], "--nodes is for --control lagrangian; --control budget doesn't read it"),
+        (
+            ["--target-sparsity", "1.1", "--control", "lagrangian", "--schedule", "logarithmic"],
+            "1.1",
+        ),
     ],
 )
 def test_mistakes_are_found_before_a_model_is_loaded(
@@ -88,7 +99,7 @@ def test_a_full_disk_is_found_before_a_model_is_loaded(home, tmp_path, capsys, m
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--edges", "1000"], "edges=1000: the graph has 82"),
+        (["--edges", "1000"], "--edges 1000: the graph has 82"),
         (["--device", "nosuch"], "device 'nosuch': choose cpu, cuda"),
         (["--shards", "2"], "shards=2: there is one process"),
         (["--model", "nowhere/at-all"], "nowhere/at-all: "),
@@ -96,7 +107,6 @@ def test_a_full_disk_is_found_before_a_model_is_loaded(home, tmp_path, capsys, m
         (["--task", "train-only.jsonl"], "split 'test' does not exist"),
         (["--task", "uneven.jsonl"], "equally many tokens"),
         (["--task", "unmarked.jsonl"], "<predict>"),
-        (["--lr", "-1"], "lr=-1.0: it must be at least 0"),
     ],
 )
 def test_mistakes_are_found_before_any_work(home, tmp_path, capsys, monkeypatch, flags, said):

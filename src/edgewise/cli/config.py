@@ -68,6 +68,10 @@ def _runs(table: Mapping[str, Any], out: Path) -> dict[str, Discover]:
     runs: dict[str, Discover] = {}
     for number, given in enumerate(table["methods"], start=1):
         for label, method in _methods(given, densities, f"[[methods]] {number}"):
+            try:
+                method.check()
+            except ConfigError as error:
+                raise ConfigError(f"[[methods]] {number} ({method.name}): {error}") from error
             if label in runs:
                 raise ConfigError(f"two runs would be called {label!r}: give one method a label")
             command = Command(**shared, out=out / label, method=method.name)

@@ -18,6 +18,7 @@ from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
 from edgewise.discovery.search import search_dtype
 from edgewise.errors import ConfigError
+from edgewise.graph import Graph
 from edgewise.loading import DTYPES, load
 from edgewise.models.model import Model
 from edgewise.report import Report
@@ -70,6 +71,7 @@ class Discover:
         """In each process, if `torchrun` started several."""
         output = Output(self.command.json, self.command.quiet, not runtime.is_main())
         model, task = self.loaded(output)
+        self.check_method(model.graph)
         output.say(self.plan(model, task))
         if not self.finished:
             session.ask(model, task, OWN, output)
@@ -133,16 +135,14 @@ class Discover:
         """What can be refused before a model is loaded."""
         command = self.command
         session.check_task(command.task, self.sizes)
-        density = getattr(self.method, "density", None)
-        if density is not None and not 0 < density <= 1:
-            raise ConfigError(
-                f"--density {density}: it must be above 0 and at most 1, such as 0.02"
-            )
+        self.check_method()
         for flag, least in (("eval_batch_size", 1), ("seed", 0)):
             if (value := getattr(command, flag)) < least:
                 raise ConfigError(
                     f"--{flag.replace('_', '-')} {value}: it must be at least {least}"
                 )
+        if command.memory is not None and not command.memory > 0:
+            raise ConfigError(f"--memory {command.memory}: it must be above 0, in GB")
         if command.dtype not in ("auto", *DTYPES):
             raise ConfigError(f"--dtype {command.dtype}: choose auto, {', '.join(DTYPES)}")
         known = {
@@ -151,6 +151,13 @@ class Discover:
             "seed": command.seed,
         }
         runs.check(command.out, known, command.overwrite)
+
+    def check_method(self, graph: Graph | None = None) -> None:
+        """ConfigError that names the method's flags; without a graph, for what is wrong in any."""
+        try:
+            self.method.check(graph)
+        except ConfigError as error:
+            raise ConfigError(flags.as_typed(str(error), type(self.method))) from error
 
     def plan(self, model: Model, task: Task) -> str:
         """What is about to be done, in a few lines."""

@@ -57,6 +57,17 @@ def plain(kind: type, default: Any = None) -> type:
     return made
 
 
+def as_typed(message: str, kind: type) -> str:
+    """A message about fields of `kind`, "steps=-5", as their flags are typed: "--steps -5"."""
+    names = "|".join(one.name for one in fields(kind))
+
+    def flag(match: re.Match[str]) -> str:
+        typed = f"--{match['name'].replace('_', '-')}"
+        return typed if match["value"] == "True" else f"{typed} {match['value'].strip(chr(39))}"
+
+    return re.sub(rf"\b(?P<name>{names})=(?P<value>'[^']*'|[^\s,:;]+)", flag, message)
+
+
 def _documented(kind: type) -> Iterator[tuple[str, str]]:
     _, _, rest = (kind.__doc__ or "").partition("\n")
     for match in _COLUMNS.finditer(textwrap.dedent(rest)):

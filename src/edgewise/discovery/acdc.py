@@ -54,7 +54,7 @@ class ACDC:
     batch_size: int = 16
     trials: int = 8
 
-    def check(self, graph: Graph) -> None:
+    def check(self, graph: Graph | None = None) -> None:
         check_fields(self, prompts=1, batch_size=1, trials=1)
         if self.threshold <= 0:
             raise ConfigError(

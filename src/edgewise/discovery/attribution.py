@@ -36,7 +36,7 @@ from torch import Tensor
 
 from edgewise import runtime
 from edgewise.discovery.batches import in_order
-from edgewise.discovery.found import Result, Search, check_fields, n_kept
+from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.ranking import finite, ranked
 from edgewise.gradient import FullRun
 from edgewise.graph import Graph
@@ -65,8 +65,8 @@ class EAP:
     prompts: int | None = None
     batch_size: int = 16
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1)
 
 
@@ -88,8 +88,8 @@ class EAPIG:
     prompts: int | None = None
     batch_size: int = 16
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
         check_fields(self, steps=1, prompts=1, batch_size=1)
 
 

@@ -14,7 +14,7 @@ EAP-IG scores, and needs no noise: the gates' temperature falls until they are h
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
-from edgewise.discovery.found import check_fields, n_kept
+from edgewise.discovery.found import check_fields, check_size, n_kept
 from edgewise.discovery.lagrangian import Schedule, target_at
 from edgewise.errors import ConfigError
 from edgewise.graph import Graph
@@ -128,8 +128,8 @@ class EdgePruning:
         }
         return cls(**{**published, **changes})
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
         check_fields(self, **_AT_LEAST)
         for field in fields(self):
             control, value = _ONLY.get(field.name), getattr(self, field.name)
@@ -145,8 +145,8 @@ class EdgePruning:
             raise ConfigError(f"clip={self.clip}: it must be above 0, or None for no clipping")
         if not 0 < self.start_density <= 1:
             raise ConfigError(f"start_density={self.start_density}: it must be in (0, 1]")
-        if self.control == "lagrangian":
-            target_at(0, self.sparsity_target(graph), self.sparsity_warmup, self.schedule)
+        if self.control == "lagrangian" and self.target_sparsity is not None:
+            target_at(0, self.target_sparsity, self.sparsity_warmup, self.schedule)
 
     def sparsity_target(self, graph: Graph) -> float:
         """Where the Lagrangian's target ends."""

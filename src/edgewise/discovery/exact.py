@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from edgewise.discovery.attribution import task_metric
-from edgewise.discovery.found import Result, Search, check_fields, n_kept
+from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.journal import Journal
 from edgewise.discovery.ranking import ranked
 from edgewise.discovery.trials import Trials, divergence
@@ -51,8 +51,8 @@ class ExactPatching:
     batch_size: int = 16
     trials: int = 8
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1, trials=1)
 
 

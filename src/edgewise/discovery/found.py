@@ -63,8 +63,8 @@ class Method(Protocol):
 
     name: ClassVar[str]
 
-    def check(self, graph: Graph) -> None:
-        """Raise ConfigError for values that can't be meant, before any work."""
+    def check(self, graph: Graph | None = None) -> None:
+        """Raise ConfigError for values that can't be meant; without a graph, in no graph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +78,23 @@ class Result:
 
 def n_kept(graph: Graph, density: float | int | None, edges: int | None) -> int:
     """How many edges were asked for; ConfigError unless one of the two asks, within bounds."""
+    check_size(density, edges, graph)
+    return edges if density is None else max(1, round(density * graph.n_edges))
+
+
+def check_size(density: float | int | None, edges: int | None, graph: Graph | None = None) -> None:
+    """ConfigError unless one of the two asks for a size that a graph, or this one, can have."""
+    if edges is not None and edges < 1:
+        raise ConfigError(f"edges={edges}: it must be at least 1")
+    if edges is not None and graph is not None and edges > graph.n_edges:
+        raise ConfigError(f"edges={edges}: the graph has {graph.n_edges}, ask for 1 to all")
+    if density is not None and not 0 < density <= 1:
+        raise ConfigError(f"density={density}: it must be above 0 and at most 1, such as 0.02")
     if (density is None) == (edges is None):
         raise ConfigError(
             "ask for a density or for a number of edges, not both: "
             f"density={density}, edges={edges}"
         )
-    if edges is not None:
-        if not 1 <= edges <= graph.n_edges:
-            raise ConfigError(f"edges={edges}: the graph has {graph.n_edges}, ask for 1 to all")
-        return edges
-    if not 0 < density <= 1:
-        raise ConfigError(f"density={density}: it must be above 0 and at most 1, such as 0.02")
-    return max(1, round(density * graph.n_edges))
 
 
 def check_fields(method: Method, **at_least: float | int) -> None:

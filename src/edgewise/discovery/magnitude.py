@@ -18,7 +18,7 @@ from torch import Tensor
 
 from edgewise import runtime
 from edgewise.discovery.batches import in_order
-from edgewise.discovery.found import Result, Search, check_fields, n_kept
+from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.ranking import ranked
 from edgewise.gradient import FullRun
 from edgewise.graph import Graph
@@ -39,8 +39,8 @@ class Magnitude:
     prompts: int | None = None
     batch_size: int = 16
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1)
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from edgewise.discovery.found import Result, Search, n_kept
+from edgewise.discovery.found import Result, Search, check_size
 from edgewise.discovery.ranking import ranked
 from edgewise.graph import Graph
 
@@ -22,8 +22,8 @@ class Random:
     density: float | None = 0.02
     edges: int | None = None
 
-    def check(self, graph: Graph) -> None:
-        n_kept(graph, self.density, self.edges)
+    def check(self, graph: Graph | None = None) -> None:
+        check_size(self.density, self.edges, graph)
 
 
 def random(method: Random, search: Search) -> Result:
