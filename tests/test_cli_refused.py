@@ -33,12 +33,38 @@ def test_another_run_in_the_folder_is_refused_by_what_differs(home, tmp_path, ca
     assert "--overwrite" in said
 
 
-def test_another_task_or_model_in_the_folder_is_refused(home, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("flags", "differ"),
+    [
+        (
+            ["--task", "ioi"],
+            ["task.task         'letters' there, 'ioi' now", "task.train", "task.seed"],
+        ),
+        (["--task", "others.jsonl"], ["task.jsonl", "task.sha256"]),
+        (["--model", "other"], ["model.name"]),
+        (["--embeddings", "split"], ["model.embeddings"]),
+        (["--dtype", "bfloat16"], ["model.dtype   'float32' there, 'bfloat16' now"]),
+    ],
+)
+def test_another_task_or_model_in_the_folder_is_refused_before_one_is_loaded(
+    home, tmp_path, capsys, monkeypatch, flags, differ
+):
+    monkeypatch.setattr("edgewise.cli.discover.load", None)
+    monkeypatch.chdir(home)
     run = tmp_path / "run"
     shutil.copytree(home / "eap", run)
-    said = refused(capsys, discover(home, run, method="eap", task="others.jsonl"))
-    assert "task.fingerprint" in said
-    assert "model." not in said
+    said = refused(capsys, [*without(discover(home, run, method="eap"), flags), *flags])
+    assert all(text in said for text in differ)
+
+
+def test_other_weights_in_the_folder_are_refused_with_the_model_at_hand(home, tmp_path, capsys):
+    shutil.copytree(home / "eap", tmp_path / "run")
+    config = read_config(tmp_path / "run")
+    config["model"]["weights"] = "others"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    said = refused(capsys, discover(home, tmp_path / "run", method="eap"))
+    assert "model.weights   'others' there" in said
+    assert "task." not in said
 
 
 def test_overwrite_starts_again(home, tmp_path):

@@ -85,8 +85,10 @@ class RunFolder:
         held = files.Lock(path / _LOCK)
         if overwrite:
             _clear(path)
-        check(path, config)
-        if not (path / _CONFIG).exists():
+        check(path, {})
+        if (path / _CONFIG).exists():
+            _refuse_another(path, read_config(path), config)
+        else:
             atomic_write(path / _CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         _sweep(path)
         folder = cls(path, config, held)
@@ -254,8 +256,8 @@ def check(
 ) -> None:
     """Raises what `RunFolder.open` would, without touching the folder.
 
-    `config` may be a part: only its keys are compared, so a mistake is found before a model is
-    loaded to know the rest.
+    `config` may be a part, and hold parts: only its keys are compared, so a mistake is found before
+    a model is loaded to know the rest.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -265,7 +267,8 @@ def check(
     if file.exists() and not (overwrite and _is_corrupt(file)):
         old = read_config(path)
         if not overwrite:
-            _refuse_another(path, old, json.loads(json.dumps(dict(config))))
+            new = json.loads(json.dumps(dict(config)))
+            _refuse_another(path, _part(old, new), new)
     elif ours and not overwrite:
         raise RunError(
             f"{path} has no {_CONFIG} but {', '.join(ours)}, which a run would replace: choose "
@@ -275,6 +278,13 @@ def check(
     if not os.access(place, os.W_OK | os.X_OK):
         raise RunError(f"{path} can't be written: you may not write to {place}")
     require_space(path, space)
+
+
+def _part(whole: Any, keys: Any) -> Any:
+    """What a JSON value has at the keys of another, at any depth."""
+    if not isinstance(whole, Mapping) or not isinstance(keys, Mapping):
+        return whole
+    return {key: _part(value, keys[key]) for key, value in whole.items() if key in keys}
 
 
 def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
@@ -297,7 +307,7 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         listed = ", ".join(f"{key[9:]} {found[key][0]} -> {found[key][1]}" for key in versions)
         warnings.warn(
             f"{path} was begun with other versions ({listed}): going on may not give the same bits",
-            stacklevel=5,
+            stacklevel=4,
         )
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from edgewise import tasks
+from edgewise.cli.session import known_of_task
 
 SIZES = {"train": 5, "validation": 3, "test": 4}
 
@@ -25,6 +26,12 @@ def test_the_description_is_json_and_rebuilds_it(task, smollm2):
     again = tasks.make(task.name, smollm2, **{key: saved[key] for key in (*SIZES, "seed", "bos")})
     assert again.fingerprint() == task.fingerprint()
     assert again.description == task.description
+
+
+def test_what_is_known_of_it_without_a_tokenizer_is_what_it_records(task, smollm2):
+    assert known_of_task(task.name, SIZES, 7).items() <= task.description.items()
+    whole = tasks.make(task.name, smollm2)
+    assert known_of_task(task.name, dict.fromkeys(SIZES)).items() <= whole.description.items()
 
 
 def test_another_seed_is_another_task(task, smollm2):

@@ -145,7 +145,12 @@ class Discover:
             raise ConfigError(f"--memory {command.memory}: it must be above 0, in GB")
         if command.dtype not in ("auto", *DTYPES):
             raise ConfigError(f"--dtype {command.dtype}: choose auto, {', '.join(DTYPES)}")
+        model = {"name": command.model, "embeddings": command.embeddings}
+        if command.dtype != "auto":
+            model["dtype"] = command.dtype
         known = {
+            "model": model,
+            "task": session.known_of_task(command.task, self.sizes, command.seed),
             "method": {"name": self.method.name, **asdict(self.method)},
             "ablation": command.ablation,
             "seed": command.seed,

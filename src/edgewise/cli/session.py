@@ -1,5 +1,6 @@
 """The model and the task that a command names, or that a run folder remembers."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from edgewise import tasks
 from edgewise.circuit import Circuit
 from edgewise.cli.output import Output
 from edgewise.errors import ConfigError, DataError, RunError, TokenizerError
+from edgewise.files import sha256_file
 from edgewise.loading import load
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model
@@ -39,6 +41,15 @@ def check_task(name: str, sizes: Mapping[str, int | None]) -> None:
             f"{', '.join(given)} can't be chosen for {name}: all its rows are used, each in the "
             'split that its "split" names'
         )
+
+
+def known_of_task(name: str, sizes: Mapping[str, int | None], seed: int = 0) -> dict[str, Any]:
+    """What a run records of a task that `check_task` lets pass, as far as no tokenizer decides."""
+    if _is_file(name):
+        return {"jsonl": str(Path(name)), "sha256": sha256_file(name)}
+    own = inspect.signature(tasks.GENERATORS[name]).parameters
+    asked = {split: sizes.get(split) or own[split].default for split in SIZES}
+    return {"task": name, **asked, "seed": seed}
 
 
 def make_task(name: str, model: Model, sizes: Mapping[str, int | None], seed: int = 0) -> Task:
