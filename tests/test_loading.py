@@ -74,8 +74,17 @@ def test_a_gguf_file(tmp_path: Path) -> None:
 
 
 def test_revision_of_a_folder_warns(folder: Path) -> None:
-    with pytest.warns(UserWarning, match="revision='main' has no effect"):
+    with pytest.warns(UserWarning, match="revision='main' has no effect on .*: only what comes"):
         load(folder, revision="main", check=False)
+
+
+def test_revision_of_an_installed_package_warns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewise.loading.installed_parts", lambda _: ())
+    monkeypatch.setattr("edgewise.loading.converted", lambda *_: folder)
+    with pytest.warns(UserWarning, match="revision='v1' has no effect on smollm2-135m: only"):
+        load("smollm2-135m", revision="v1", check=False)
 
 
 @pytest.mark.skipif(

@@ -100,7 +100,10 @@ def load(
     place = place or _place(name, cache_dir)
     mesh = None if shards is None else mesh_of(shards, device)
     if isinstance(place, Path) and revision is not None:
-        warnings.warn(f"revision={revision!r} has no effect on {place}", stacklevel=2)
+        warnings.warn(
+            f"revision={revision!r} has no effect on {name}: only what comes from the hub has any",
+            stacklevel=2,
+        )
         revision = None
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(place),
