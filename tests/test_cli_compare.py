@@ -168,8 +168,9 @@ def test_methods_are_checked_on_the_model_before_the_first_search(home, tmp_path
 
 
 def test_other_runs_in_the_folders_are_refused(home):
-    with pytest.raises(RunError, match=r"holds another run:\n +seed +3 there, 4 now"):
+    with pytest.raises(RunError, match=r"holds another run:\n +seed +3 there, 4 now") as error:
         config.read(write(home, seed=4), home / "runs")
+    assert "`edgewise discover --overwrite` deletes the run" in str(error.value)
 
 
 @pytest.mark.parametrize(

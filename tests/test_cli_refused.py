@@ -172,6 +172,17 @@ def test_an_evaluation_is_refused_before_a_model_is_loaded(home, capsys, monkeyp
     assert said in refused(capsys, ["evaluate", home / "eap", *flags])
 
 
+@pytest.mark.parametrize("command", ["evaluate", "curve"])
+def test_a_config_that_is_corrupt_is_refused_with_the_command_that_replaces_it(
+    home, tmp_path, capsys, command
+):
+    shutil.copytree(home / "eap", tmp_path / "run")
+    (tmp_path / "run" / "config.json").write_text('{"format": "edgew')
+    said = refused(capsys, [command, tmp_path / "run"])
+    assert f"{tmp_path / 'run' / 'config.json'} is corrupt (Unterminated string" in said
+    assert "`edgewise discover --overwrite` deletes the run and starts again" in said
+
+
 def test_an_unfinished_run_is_not_evaluated(home, tmp_path, capsys):
     shutil.copytree(home / "eap", tmp_path / "run")
     (tmp_path / "run" / "circuit.json").unlink()

@@ -39,6 +39,7 @@ CHECKPOINTS = 2  # kept; the older one is for a disk that loses the newer
 
 _CONFIG, _METRICS, _CHECKPOINTS, _LOCK = "config.json", "metrics.jsonl", "checkpoint", ".lock"
 _COST = "method.cache_gb"  # what changes the seconds and nothing else
+_ANEW = "`edgewise discover --overwrite` deletes the run and starts again"  # no other command does
 _RESULTS = ("scores.safetensors", "circuit.json", "report.json", "attention.json")
 
 
@@ -229,7 +230,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path} is no run folder: it has no {_CONFIG}") from error
     except ValueError as error:
-        raise RunError(f"{file} is corrupt ({error}); --overwrite starts again") from error
+        raise RunError(f"{file} is corrupt ({error}): {_ANEW}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         found = config.get("format") if isinstance(config, dict) else None
         raise RunError(
@@ -272,7 +273,7 @@ def check(
     elif ours and not overwrite:
         raise RunError(
             f"{path} has no {_CONFIG} but {', '.join(ours)}, which a run would replace: choose "
-            "another folder (--out), or add --overwrite to delete them"
+            f"another folder (--out), or delete them; {_ANEW}"
         )
     place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not os.access(place, os.W_OK | os.X_OK):
@@ -300,8 +301,8 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
             for key in others
         )
         raise RunError(
-            f"{path} holds another run:{table}\nChoose another folder (--out), ask for the same to "
-            "go on with that run, or add --overwrite to delete it and start again"
+            f"{path} holds another run:{table}\nChoose another folder (--out), or ask for the same "
+            f"to go on with that run; {_ANEW}"
         )
     if versions:
         listed = ", ".join(f"{key[9:]} {found[key][0]} -> {found[key][1]}" for key in versions)
@@ -351,6 +352,5 @@ def _lines(file: Path) -> Iterator[tuple[dict[str, Any], str]]:
             yield record, line.decode()
         elif number < len(lines):
             raise RunError(
-                f"{file}, line {number} is corrupt: {line[:60]!r}. Delete the line, or start the "
-                "run again with --overwrite"
+                f"{file}, line {number} is corrupt: {line[:60]!r}. Delete the line; or {_ANEW}"
             )
