@@ -262,11 +262,27 @@ def test_the_command_prints_the_forecast(tmp_path, capsys):
     assert "difference buffer" in text
 
 
+def test_as_many_ranks_as_the_forecast_names_can_be_asked_about(tmp_path, capsys, monkeypatch):
+    deep("gpt2").config.save_pretrained(tmp_path)
+    given = ["plan", "--model", str(tmp_path), "--batch-size", "2", "--tokens", "8", "--json"]
+    found = forecast(config_of(tmp_path), tokens=8, batch_size=2, dtype=torch.bfloat16)
+    small = found.peak(2, 5) / 0.95  # bytes
+    monkeypatch.setattr("edgewise.cli.plan.DEVICES", (small / 1e9,))
+    assert main(given) == 0
+    ((_, fits),) = json.loads(capsys.readouterr().out)["fits"].items()
+    assert fits["ranks"] == 5
+    assert not fits["this"]
+    assert main([*given, "--world-size", "5", "--tflops", "1"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert next(iter(data["fits"].values()))["this"]
+    assert data["seconds"] == found.flops.of(2) / 2 / 1e12  # three ranks wait
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["--dtype", "int8"], "choose float32"),
-        (["--world-size", "9"], "from 1 to the batch size"),
+        (["--world-size", "0"], "--world-size 0: it must be at least 1"),
         (["--tflops", "0"], "above 0"),
         (["--model", "no/such/model/here"], "no such folder"),
     ],

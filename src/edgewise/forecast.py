@@ -74,7 +74,10 @@ class Forecast:
         return replace(self, weights=held, blocks=0, block=0)
 
     def memory(self, prompts: int, ranks: int = 1) -> dict[str, int]:
-        """Bytes by part on the fullest of `ranks` ranks that share `prompts` and the blocks."""
+        """Bytes by part on the fullest of `ranks` ranks that share `prompts` and the blocks.
+
+        Of more ranks than prompts, each runs one nevertheless (`edgewise.tasks.shares`).
+        """
         mine = math.ceil(prompts / ranks)
         held = self.weights
         if ranks > 1:
@@ -103,9 +106,9 @@ class Forecast:
         return few * ranks
 
     def ranks(self, capacity: float | int, prompts: int) -> int | None:
-        """The fewest devices of `capacity` bytes for `prompts` or one prompt each; None if no
-        number up to `MOST` is enough."""
-        found = (n for n in range(1, MOST + 1) if self.fits(capacity, max(n, prompts), n))
+        """The fewest devices of `capacity` bytes for `prompts`; None if no number up to `MOST` is
+        enough."""
+        found = (n for n in range(1, MOST + 1) if self.fits(capacity, prompts, n))
         return next(found, None)
 
 

@@ -33,11 +33,8 @@ class Command:
         output = Output(self.json)
         if self.dtype not in DTYPES:
             raise ConfigError(f"--dtype {self.dtype}: choose {', '.join(DTYPES)}")
-        if self.world_size is not None and not 1 <= self.world_size <= self.batch_size:
-            raise ConfigError(
-                f"--world-size {self.world_size}: from 1 to the batch size ({self.batch_size}), "
-                "since every rank takes a prompt at least"
-            )
+        if self.world_size is not None and self.world_size < 1:
+            raise ConfigError(f"--world-size {self.world_size}: it must be at least 1")
         if self.tflops is not None and self.tflops <= 0:
             raise ConfigError(f"--tflops {self.tflops}: it must be above 0")
         found = forecast(
@@ -55,6 +52,7 @@ class Command:
         """The forecast as JSON values."""
         ranks = self.world_size or 1
         flops = found.flops.of(self.batch_size)
+        busy = min(ranks, self.batch_size)  # any more have no prompt of their own
         return {
             "model": found.name,
             "dtype": found.dtype,
@@ -76,7 +74,7 @@ class Command:
                 for size in DEVICES
             },
             "flops": flops,
-            "seconds": self.tflops and flops / ranks / self.tflops / 1e12,
+            "seconds": self.tflops and flops / busy / self.tflops / 1e12,
         }
 
 
