@@ -54,6 +54,14 @@ def discover(home, out, *flags, method="edge-pruning", task="letters.jsonl"):
     return ["discover", *named, *size, *steps, "--out", str(out), "--quiet", *flags]
 
 
+def without(argv, flags):
+    """A command without what `flags` say anew: what is typed twice is an error of its own."""
+    for flag in set(flags) & set(argv):
+        at = argv.index(flag)
+        argv = argv[:at] + argv[at + 2 :]
+    return argv
+
+
 def listing(path):
     return {str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()}
 

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from commands import STEPS, discover, listing, refused
+from commands import STEPS, discover, listing, refused, without
 from edgewise import attention, cli
 from edgewise.circuit import Circuit
 from edgewise.cli import flags, output
@@ -188,14 +188,29 @@ def test_other_methods_leave_the_same_folder(home, tmp_path, capsys, method, fla
     assert method == "acdc" or len(circuit) == 20
 
 
-@pytest.mark.filterwarnings("default:none of the circuit's 0 edges")
+@pytest.mark.filterwarnings("default:acdc. none of the circuit's 0 edges")
 def test_a_circuit_without_edges_is_measured(home, tmp_path, capsys):
     assert cli.main(other(home, tmp_path, "acdc", "--threshold", "1000", "--prompts", "1")) == 0
-    assert "warning: none of the circuit's 0 edges lies on a path" in capsys.readouterr().err
+    assert "warning: acdc: none of the circuit's 0 edges lies on a path" in capsys.readouterr().err
     report = Report.load(tmp_path)
     assert report.edges == 0
     assert "eap" not in report.rows
     assert report.metric("kl") == report.metric("kl", "empty")
+
+
+@pytest.mark.filterwarnings("default:.*none of the circuit's 1 edges")
+def test_a_circuit_without_a_path_is_saved_and_is_the_corrupted_run(home, tmp_path, capsys):
+    argv = without(discover(home, tmp_path), ["--edges"])
+    assert cli.main([*argv, "--edges", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "warning: edge-pruning: none of the circuit's 1 edges lies on a path from" in said
+    assert f"ask for more edges or more steps (now {STEPS})" in said
+    assert len(Circuit.load(tmp_path)) == 1
+    report = Report.load(tmp_path)
+    assert (report.edges, report.edges_alive) == (1, 0)
+    assert report.metric("kl") == report.metric("kl", "empty")
+    assert cli.main(["evaluate", str(tmp_path), "--quiet"]) == 0
+    assert Report.load(tmp_path) == report
 
 
 def test_evaluating_again_gives_the_same_report(home, capsys):

@@ -8,18 +8,10 @@ from pathlib import Path
 import pytest
 
 import tiny_files
-from commands import STEPS, discover, refused, rows, save_model, write_task
+from commands import STEPS, discover, refused, rows, save_model, without, write_task
 from edgewise import cli
 from edgewise.circuit import Circuit
 from edgewise.runs import read_config
-
-
-def without(argv: list[str], flags: list[str]) -> list[str]:
-    """A command without what `flags` say anew: what is typed twice is an error of its own."""
-    for flag in set(flags) & set(argv):
-        at = argv.index(flag)
-        argv = argv[:at] + argv[at + 2 :]
-    return argv
 
 
 def test_another_run_in_the_folder_is_refused_by_what_differs(home, tmp_path, capsys, monkeypatch):

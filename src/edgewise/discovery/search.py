@@ -156,9 +156,9 @@ def _search(
     values = runtime.from_main(torch.tensor(result.scores.values)).numpy()
     scores = replace(result.scores, values=values, provenance=provenance)
     circuit = scores.top(runtime.number_from_main(result.kept))
-    _refuse_dead(circuit, method)
     if folder is not None:
         folder.finish(scores, circuit)
+    _warn_of_dead(circuit, method)
     return Found(circuit, scores, result.history, seconds)
 
 
@@ -200,17 +200,22 @@ def _refuse_discord(config: dict[str, Any]) -> None:
         )
 
 
-def _refuse_dead(circuit: Circuit, method: Method) -> None:
-    """An Edge Pruning circuit without a path is an error, a baseline's is a fact to know."""
+def _warn_of_dead(circuit: Circuit, method: Method) -> None:
+    """A circuit without a path is as good as none, and is still a result."""
     if circuit.alive.any():
         return
-    text = f"none of the circuit's {len(circuit)} edges lies on a path from an input to the logits"
-    if isinstance(method, EdgePruning):
-        raise ConfigError(f"{text}: ask for more edges, or for more steps (now {method.steps})")
     more = "ask for more edges"
     if isinstance(method, ACDC):
         more = f"take a threshold below {method.threshold}"
-    warnings.warn(f"{text}: {more}", stacklevel=4)  # whoever called discover
+    elif isinstance(method, EdgePruning):
+        more += f" or more steps (now {method.steps})"
+        if method.rounding == "threshold":
+            more = f"take a target_sparsity below {method.sparsity_target(circuit.graph):g}"
+    warnings.warn(
+        f"{method.name}: none of the circuit's {len(circuit)} edges lies on a path from an input "
+        f"to the logits: {more}",
+        stacklevel=4,  # whoever called discover
+    )
 
 
 def _finished(folder: RunFolder) -> Found:
