@@ -346,6 +346,7 @@ def test_a_record_in_words():
     assert output.describe(record) == words
     assert output.describe(record | shown) == f"{words}  1.9 steps/s  1:12 left"
     assert output.describe({"steps_per_second": 0.125}) == "8 s/step"
+    assert output.describe({"loss": -1e-6, "kl": -0.0}) == "loss 0.000  KL 0.000"
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -59,9 +59,9 @@ def describe(record: Mapping[str, Any]) -> str:
     """ "loss 0.31  KL 0.25  density 2.1% (to 2%)  1.9 steps/s  0:42 left", as far as known."""
     words = []
     if "loss" in record:
-        words.append(f"loss {record['loss']:.3f}")
+        words.append(f"loss {record['loss']:z.3f}")
     if "kl" in record:
-        words.append(f"KL {record['kl']:.3f}")
+        words.append(f"KL {record['kl']:z.3f}")
     if "density" in record:
         target = f" (to {record['target']:.2%})" if "target" in record else ""
         words.append(f"density {record['density']:.2%}{target}")
