@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_type_hints
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from commands import STEPS, discover, listing, refused, without
 from edgewise import attention, cli
 from edgewise.circuit import Circuit
 from edgewise.cli import flags, output
-from edgewise.discovery import EdgePruning
+from edgewise.discovery import METHODS, EdgePruning
 from edgewise.export import import_circuit
 from edgewise.patterns import busiest
 from edgewise.report import Report
@@ -398,6 +398,12 @@ def test_a_docstrings_columns_are_the_flags_help(capsys):
     assert "--hidden FLOAT (default: 1.0)" in said
     given = flags.parse(flags.plain(Method), ["--size", "3", "--share", "None"], "test")
     assert vars(given) == {"size": 3, "share": None, "kind": "a", "hidden": 1.0}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_field_of_a_method_has_help(method):
+    hints = get_type_hints(flags.plain(method), include_extras=True)
+    assert [name for name, hint in hints.items() if not hint.__metadata__[0].help] == []
 
 
 def test_the_papers_hyperparameters_are_a_start(tmp_path):

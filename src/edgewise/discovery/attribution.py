@@ -56,6 +56,7 @@ class EAP:
     density, edges    size of the circuit: one of the two
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all)
+    batch_size        prompts at a time
     """
 
     name: ClassVar[str] = "eap"
@@ -72,11 +73,16 @@ class EAP:
 
 @dataclass(frozen=True)
 class EAPIG:
-    """EAP with integrated gradients; other fields as in `EAP`.
+    """EAP with integrated gradients over the training split.
 
-    variant  "inputs": along the line from the corrupted to the clean embedding; "activations":
-             along that from each component's ablated to its clean write, 2 L + 1 times the work
-    steps    runs on a line; 1 is EAP
+    density, edges    size of the circuit: one of the two
+    variant           "inputs": along the line from the corrupted to the clean embedding;
+                      "activations": along that from each component's ablated to its clean write,
+                      2 L + 1 times the work
+    steps             runs on a line; 1 is EAP
+    order             "magnitude" keeps edges of large effect either way, "value" those that help
+    prompts           of the training split (None: all)
+    batch_size        prompts at a time
     """
 
     name: ClassVar[str] = "eap-ig"

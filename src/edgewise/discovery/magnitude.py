@@ -31,6 +31,7 @@ class Magnitude:
 
     density, edges    size of the circuit: one of the two
     prompts           of the training split (None: all)
+    batch_size        prompts at a time
     """
 
     name: ClassVar[str] = "magnitude"
