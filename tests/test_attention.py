@@ -67,3 +67,7 @@ def test_files_that_hold_no_patterns_are_refused(tmp_path):
         with pytest.raises(RunError, match=said) as caught:
             load(tmp_path)
         assert str(file) in str(caught.value)
+        assert "delete it and evaluate the run again" in str(caught.value)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(RunError, match="no JSON file: 'utf-8' codec"):
+        load(tmp_path)

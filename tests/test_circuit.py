@@ -254,14 +254,17 @@ def test_malformed_files_are_refused_with_the_first_bad_part(tmp_path, change, e
     with unchecked(), pytest.raises(error, match=message) as caught:
         Circuit.load(file)
     assert str(file) in str(caught.value)
+    assert ("delete it" in str(caught.value)) == ("format" not in change)  # or it is another's
 
 
 def test_missing_and_broken_files_are_refused(tmp_path):
     with pytest.raises(RunError, match=r"circuit\.json does not exist: give a run folder"):
         Circuit.load(tmp_path)
-    (tmp_path / "circuit.json").write_text('{"format": ')
-    with pytest.raises(RunError, match="is no JSON file"):
-        Circuit.load(tmp_path)
+    again = "delete it and type the run's `edgewise discover` command again"
+    for broken in (b'{"format": ', b"\xff\xfe", b""):
+        (tmp_path / "circuit.json").write_bytes(broken)
+        with pytest.raises(RunError, match=rf"circuit\.json is no JSON file: .*{again}"):
+            Circuit.load(tmp_path)
     (tmp_path / "circuit.json").write_text("[]")
     with pytest.raises(RunError, match="its format is 'list'"):
         Circuit.load(tmp_path)

@@ -175,6 +175,19 @@ def test_a_config_that_is_corrupt_is_refused_with_the_command_that_replaces_it(
     assert "`edgewise discover --overwrite` deletes the run and starts again" in said
 
 
+def test_a_circuit_that_is_corrupt_is_made_again_once_it_is_deleted(home, tmp_path, capsys):
+    run, file = tmp_path / "run", tmp_path / "run" / "circuit.json"
+    shutil.copytree(home / "edge-pruning", run)
+    file.write_text("{")
+    for argv in (["evaluate", run], ["view", run], discover(home, run)):
+        said = refused(capsys, argv)
+        assert f"{file} is no JSON file" in said
+        assert "delete it and type the run's `edgewise discover` command again" in said
+    file.unlink()
+    assert cli.main(discover(home, run)) == 0
+    assert Circuit.load(run) == Circuit.load(home / "edge-pruning")
+
+
 def test_an_unfinished_run_is_not_evaluated(home, tmp_path, capsys):
     shutil.copytree(home / "eap", tmp_path / "run")
     (tmp_path / "run" / "circuit.json").unlink()

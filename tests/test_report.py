@@ -145,9 +145,10 @@ def test_files_that_are_no_report_are_refused(tmp_path):
     with pytest.raises(RunError, match="does not exist: evaluate the run first"):
         Report.load(tmp_path)
     file = tmp_path / "report.json"
-    file.write_text("{")
-    with pytest.raises(RunError, match="no JSON file"):
-        Report.load(tmp_path)
+    for broken in (b"{", b"\xff\xfe"):
+        file.write_bytes(broken)
+        with pytest.raises(RunError, match=r"no JSON file: .*; delete it and evaluate the run"):
+            Report.load(tmp_path)
     for wrong in ([], {}, {"format": "edgewise-circuit/1"}):
         file.write_text(json.dumps(wrong))
         with pytest.raises(RunError, match=r"report\.json: no report: its format is"):

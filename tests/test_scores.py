@@ -128,8 +128,28 @@ def test_files_that_hold_no_scores_are_refused(tmp_path):
     with pytest.raises(RunError, match="its format is None, not 'edgewise-scores/1'"):
         EdgeScores.load(tmp_path)
     safetensors.numpy.save_file(values, file, {"format": "edgewise-scores/1"})
-    with pytest.raises(RunError, match="holds no scores: 'graph'"):
+    with pytest.raises(RunError, match=r"holds no scores: 'graph'.*delete it and type the run's"):
         EdgeScores.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "error", "said"),
+    [
+        (np.full(8, np.nan), {}, NonFiniteError, "8 of 8 scores are NaN"),
+        (np.zeros(8), {"order": "up"}, RunError, "not by 'up'"),
+        (np.zeros(8), {"graph": "{"}, RunError, "Expecting property name"),
+        (np.zeros(8), {"graph": "{}"}, GraphError, "are missing"),
+    ],
+)
+def test_a_corrupt_file_is_named_with_what_to_do(tmp_path, values, changes, error, said):
+    file = tmp_path / "scores.safetensors"
+    graph = json.dumps(Graph(1, 1, 1).to_json())
+    metadata = {"format": "edgewise-scores/1", "graph": graph, "provenance": "{}"} | changes
+    safetensors.numpy.save_file({"values": values.astype(np.float32)}, file, metadata)
+    with unchecked(), pytest.raises(error, match=said) as caught:
+        EdgeScores.load(tmp_path)
+    assert str(caught.value).startswith(str(file))
+    assert "delete it and type the run's `edgewise discover` command again" in str(caught.value)
 
 
 def test_scores_of_another_graph_are_refused(tmp_path):

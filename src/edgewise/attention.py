@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from edgewise.errors import ConfigError, RunError
-from edgewise.files import atomic_write, file_in
+from edgewise.files import EVALUATE_AGAIN, atomic_write, file_in
 
 FILE = "attention.json"
 _BYTES = 255
@@ -85,10 +85,10 @@ def load(path: str | os.PathLike[str]) -> tuple[Attention, ...]:
         return tuple(Attention.from_json(one) for one in content)
     except FileNotFoundError as error:
         raise RunError(f"{file} does not exist: evaluate the run first") from error
-    except json.JSONDecodeError as error:
-        raise RunError(f"{file} is no JSON file: {error}") from error
     except RunError as error:
-        raise RunError(f"{file}: {error}") from error
+        raise RunError(f"{file}: {error}; {EVALUATE_AGAIN}") from error
+    except ValueError as error:
+        raise RunError(f"{file} is no JSON file: {error}; {EVALUATE_AGAIN}") from error
 
 
 def _unpacked(text: str, n_heads: int, n_tokens: int) -> Float32[np.ndarray, "K T T"]:

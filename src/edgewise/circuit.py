@@ -19,7 +19,7 @@ from jaxtyping import Bool
 
 from edgewise import wiring
 from edgewise.errors import ConfigError, GraphError, RunError
-from edgewise.files import atomic_write, file_in
+from edgewise.files import SEARCH_AGAIN, atomic_write, file_in
 from edgewise.graph import Graph
 
 _FORMAT = "edgewise-circuit/1"
@@ -198,27 +198,34 @@ class Circuit:
         """
         file = file_in(path, "circuit.json")
         try:
-            data = json.loads(file.read_text(encoding="utf-8"))
+            return cls._of_json(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise RunError(f"{file} does not exist: give a run folder or a circuit.json") from error
+        except (GraphError, RunError) as error:
+            raise type(error)(f"{file}: {error}") from error
         except ValueError as error:
-            raise RunError(f"{file} is no JSON file: {error}") from error
+            raise RunError(f"{file} is no JSON file: {error}; {SEARCH_AGAIN}") from error
+
+    @classmethod
+    def _of_json(cls, data: Any) -> "Circuit":
         if not isinstance(data, dict) or data.get("format") != _FORMAT:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise RunError(f"{file} is no circuit: its format is {found!r}, not {_FORMAT!r}")
+            raise RunError(f"no circuit: its format is {found!r}, not {_FORMAT!r}")
         names, provenance = data.get("edges"), data.get("provenance", {})
         if not isinstance(names, list) or not isinstance(provenance, dict):
-            raise RunError(f"{file} is no circuit: edges must be a list and provenance an object")
+            raise RunError(
+                f"no circuit: edges must be a list and provenance an object; {SEARCH_AGAIN}"
+            )
         for place, name in enumerate(names):
             if not isinstance(name, str):
-                raise RunError(f"{file}: edge {place} is {name!r}, not a name")
+                raise RunError(f"edge {place} is {name!r}, not a name; {SEARCH_AGAIN}")
         try:
             circuit = cls.of(Graph.from_json(data.get("graph")), names)
         except GraphError as error:
-            raise GraphError(f"{file}: {error}") from error
+            raise GraphError(f"{error}; {SEARCH_AGAIN}") from error
         if len(circuit) != len(names):
             twice, _ = Counter(names).most_common(1)[0]
-            raise RunError(f"{file}: edge {twice!r} is there more than once")
+            raise RunError(f"edge {twice!r} is there more than once; {SEARCH_AGAIN}")
         return cls(circuit.graph, circuit.kept, provenance)
 
     def _comparable(self, other: "Circuit") -> "Circuit":

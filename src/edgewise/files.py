@@ -16,6 +16,10 @@ from pathlib import Path
 
 from edgewise.errors import DiskError, RunError
 
+# What to do about a corrupt file of a run's folder.
+SEARCH_AGAIN = "if it is a run's, delete it and type the run's `edgewise discover` command again"
+EVALUATE_AGAIN = "delete it and evaluate the run again"
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from edgewise.curve import DENSITIES, cmd, cpr, edges_at, faithfulness, log_area
 from edgewise.errors import DataError, RunError
 from edgewise.estimate import Estimate
-from edgewise.files import atomic_write, file_in
+from edgewise.files import EVALUATE_AGAIN, atomic_write, file_in
 from edgewise.table import aligned, percent
 
 _FORMAT = "edgewise-report/1"
@@ -222,10 +222,10 @@ class Report:
             return cls.from_json(json.loads(file.read_text(encoding="utf-8")))
         except FileNotFoundError as error:
             raise RunError(f"{file} does not exist: evaluate the run first") from error
-        except json.JSONDecodeError as error:
-            raise RunError(f"{file} is no JSON file: {error}") from error
         except RunError as error:
-            raise RunError(f"{file}: {error}") from error
+            raise RunError(f"{file}: {error}; {EVALUATE_AGAIN}") from error
+        except ValueError as error:
+            raise RunError(f"{file} is no JSON file: {error}; {EVALUATE_AGAIN}") from error
 
     def __str__(self) -> str:
         names = [name for name in _COLUMNS if name in self.rows["circuit"].metrics]

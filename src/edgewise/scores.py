@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, GraphError, NonFiniteError, RunError
-from edgewise.files import atomic_write, file_in
+from edgewise.files import SEARCH_AGAIN, atomic_write, file_in
 from edgewise.graph import Graph
 
 Order = Literal["value", "magnitude"]
@@ -98,7 +98,10 @@ class EdgeScores:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "EdgeScores":
-        """Reads what `save` wrote, from the file or its folder; RunError if it holds no scores."""
+        """Reads what `save` wrote, from the file or its folder; RunError if it holds no scores.
+
+        GraphError or NonFiniteError if there is not a number for every edge.
+        """
         file = file_in(path, "scores.safetensors")
         try:
             with safe_open(file, framework="numpy") as tensors:
@@ -113,10 +116,10 @@ class EdgeScores:
                 return cls(graph, tensors.get_tensor("values"), provenance, order or "value")
         except FileNotFoundError as error:
             raise RunError(f"{file} does not exist: give a run folder or a scores file") from error
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise RunError(f"{file} holds no scores: {error}") from error
-        except GraphError as error:
-            raise GraphError(f"{file}: {error}") from error
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, ConfigError) as error:
+            raise RunError(f"{file} holds no scores: {error}; {SEARCH_AGAIN}") from error
+        except (GraphError, NonFiniteError) as error:
+            raise type(error)(f"{file}: {error}; {SEARCH_AGAIN}") from error
 
 
 def _check(order: str) -> None:
