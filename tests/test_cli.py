@@ -234,7 +234,7 @@ def test_evaluating_on_other_prompts_leaves_the_runs_report(home, tmp_path, caps
     assert (run / "report.json").read_bytes() == before
 
 
-def test_comparing_runs(home, capsys):
+def test_comparing_runs(home, tmp_path, capsys):
     runs = [str(home / "edge-pruning"), str(home / "eap")]
     assert cli.main(["compare", *runs]) == 0
     said = capsys.readouterr().out
@@ -244,6 +244,10 @@ def test_comparing_runs(home, capsys):
     found = json.loads(capsys.readouterr().out)
     assert list(found["runs"]) == runs
     assert found["runs"][runs[0]]["seconds"] > 0
+    bare = shutil.copytree(home / "eap", tmp_path / "bare")
+    (bare / "report.json").unlink()
+    assert cli.main(["compare", str(bare), *runs, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["runs"]) == [str(bare), *runs]
     shared = Circuit.load(runs[0]) & Circuit.load(runs[1])
     assert found["overlaps"][0]["intersection"] == len(shared)
 

@@ -48,6 +48,12 @@ def test_two_runs_as_text():
     assert str(found) == TEXT
 
 
+def test_lines_are_in_the_order_of_circuits_and_then_of_other_reports():
+    circuits = {"none": FIRST, "b": SECOND, "runs/a": FIRST}
+    found = compare({"last": report(OTHER, 0.0), **REPORTS}, circuits)
+    assert list(found.lines) == ["none", "b", "runs/a", "last"]
+
+
 def test_two_runs_as_data():
     found = compare(REPORTS, CIRCUITS, {"runs/a": 2756.4})
     data = found.to_json()

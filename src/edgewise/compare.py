@@ -36,7 +36,7 @@ class Line:
 class Comparison:
     """What `compare` found.
 
-    lines      a line for each run, in the order given
+    lines      a line for each run, in the order of `compare`
     overlaps   each pair of circuits of one graph, once, in that order
     differing  settings in which the reports differ, so that their metrics can't be compared as such
     """
@@ -133,11 +133,12 @@ def compare(
 ) -> Comparison:
     """Runs by name: their reports and circuits, what their searches took, as far as known.
 
-    A run has a report, a circuit, or both. Raises DataError for none at all, and for a circuit that
-    is not the one its report is of.
+    Lines come in the order of `circuits`, then those of `reports` that have no circuit. A run has a
+    report, a circuit, or both. Raises DataError for none at all, and for a circuit that is not the
+    one its report is of.
     """
     circuits, seconds, peaks = circuits or {}, seconds or {}, peaks or {}
-    names = tuple(dict.fromkeys([*reports, *circuits]))
+    names = tuple(dict.fromkeys([*circuits, *reports]))
     if not names:
         raise DataError("nothing to compare: give at least one run")
     lines = {
