@@ -9,6 +9,7 @@ import tiny_files
 from edgewise import cli
 from edgewise.circuit import Circuit
 from edgewise.cli import config
+from edgewise.discovery import EdgePruning
 from edgewise.errors import ConfigError, RunError
 from edgewise.report import Report
 from edgewise.runs import read_config
@@ -143,6 +144,15 @@ def test_what_is_missing_is_run_and_the_rest_reused(home, capsys):
         ),
         ({"methods": METHODS + "batch_size = 0"}, "[[methods]] 3 (eap): batch_size=0: it must be"),
         ({"methods": METHODS + "density = 0.1"}, "(eap): ask for a density or for a number of"),
+        (
+            {"methods": METHODS.replace("steps = 4", "paper = true")},
+            "[[methods]] 1 (edge-pruning): the paper has no task",
+        ),
+        (
+            {"task": "ioi", "methods": METHODS.replace("steps = 4", "paper = true\nedges = 9")},
+            "(edge-pruning): edges=9: the preset ends at target_sparsity=0.98",
+        ),
+        ({"methods": METHODS + "paper = true"}, "3 (eap): no key paper; there can be name, label"),
         ({"task": "none.jsonl"}, "none.jsonl: there is no such file"),
         ({"dtype": "float8"}, "float8: choose auto"),
         ({"train": 3}, "--train can't be chosen for"),
@@ -192,6 +202,19 @@ def test_a_file_that_is_no_toml(tmp_path):
     (tmp_path / "a.toml").write_text("model = ")
     with pytest.raises(ConfigError, match=r"a\.toml is no TOML file: Invalid value"):
         config.read(tmp_path / "a.toml", tmp_path / "runs")
+
+
+def test_a_method_may_start_from_the_papers_hyperparameters(tmp_path):
+    file = tmp_path / "paper.toml"
+    method = '[[methods]]\nname = "edge-pruning"\npaper = {}\nsteps = 9\n'
+    top = 'model = "gpt2"\ntask = "greater-than"\n'
+    file.write_text(top + method.format("true"))
+    runs = config.read(file, tmp_path / "runs")
+    assert {name: run.method for name, run in runs.items()} == {
+        "edge-pruning": EdgePruning.paper("greater-than", steps=9)
+    }
+    file.write_text(top + method.format("false"))
+    assert list(config.read(file, tmp_path / "runs")) == ["edge-pruning-0.02"]
 
 
 def test_the_example_can_be_meant(tmp_path):

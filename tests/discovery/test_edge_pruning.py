@@ -374,7 +374,8 @@ def test_multipliers_ascend(tmp_path):
 
 def test_the_presets_optimiser(steps):
     given = {"steps": 1, "batch_size": 6, "warmup": 0, "sparsity_warmup": 1, "rounding": "count"}
-    discover(tiny.model("gpt2"), TASK, EdgePruning.paper(**given, density=0.5))
+    method = EdgePruning.paper(**given, target_sparsity=0.5, density=0.5)
+    discover(tiny.model("gpt2"), TASK, method)
     for group in steps.groups:
         assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.01)
     assert [group["maximize"] for group in steps.groups] == [False, True]

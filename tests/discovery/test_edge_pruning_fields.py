@@ -10,6 +10,7 @@ import toy
 from edgewise.discovery import EdgePruning, discover
 from edgewise.discovery.edge_pruning import PAPER_TARGETS
 from edgewise.errors import ConfigError
+from edgewise.graph import Graph
 from edgewise.ops import gates
 from unchecked import unchecked
 
@@ -64,6 +65,15 @@ def test_changes_to_it_and_tasks_it_lacks():
     assert (changed.steps, changed.target_sparsity, changed.warmup) == (9, 1.1, 200)
     with pytest.raises(ConfigError, match="no task 'capitals'; it has ioi, ioi-t1"):
         EdgePruning.paper("capitals")
+
+
+@pytest.mark.parametrize("size", [{"density": 0.5}, {"density": None, "edges": 4}])
+def test_a_size_does_not_move_its_target_unseen(size):
+    said = r"ends at target_sparsity=0\.98, .*give another target_sparsity"
+    with pytest.raises(ConfigError, match=said):
+        EdgePruning.paper("ioi", **size)
+    given = EdgePruning.paper("ioi", **size, target_sparsity=None)  # as the size says
+    assert given.sparsity_target(Graph(1, 1, 1)) == 0.5  # of 8 edges
 
 
 # What is refused

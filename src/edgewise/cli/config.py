@@ -11,8 +11,9 @@
 
 At the top are the flags of `edgewise discover` that all runs share; a method's table has its
 fields. A method is run once at each density, or just once if its table says how large the circuit
-is (density or edges) or nothing can (ACDC's threshold decides). A run is called by its method's
-`label` (the name unless given) and the density.
+is (density or edges) or nothing can (ACDC's threshold decides). `paper = true` starts from the
+published hyperparameters for the task, which end at a target_sparsity of their own: once, too. A
+run is called by its method's `label` (the name unless given) and the density.
 """
 
 import tomllib
@@ -67,11 +68,7 @@ def _runs(table: Mapping[str, Any], out: Path) -> dict[str, Discover]:
     shared = {name: table[name] for name in table if name not in ("densities", "methods")}
     runs: dict[str, Discover] = {}
     for number, given in enumerate(table["methods"], start=1):
-        for label, method in _methods(given, densities, f"[[methods]] {number}"):
-            try:
-                method.check()
-            except ConfigError as error:
-                raise ConfigError(f"[[methods]] {number} ({method.name}): {error}") from error
+        for label, method in _methods(given, densities, table["task"], f"[[methods]] {number}"):
             if label in runs:
                 raise ConfigError(f"two runs would be called {label!r}: give one method a label")
             command = Command(**shared, out=out / label, method=method.name)
@@ -80,25 +77,39 @@ def _runs(table: Mapping[str, Any], out: Path) -> dict[str, Discover]:
 
 
 def _methods(
-    given: Mapping[str, Any], densities: Sequence[float], where: str
+    given: Mapping[str, Any], densities: Sequence[float], task: str, where: str
 ) -> Iterator[tuple[str, Method]]:
     """A method's runs: what each is called, and its hyperparameters."""
     name = given.get("name")
     if name not in METHODS:
         raise ConfigError(f"{where}: name is {name!r}; there are {', '.join(METHODS)}")
     kind, label = METHODS[name], given.get("label", name)
-    types = _types(kind)
-    _refuse(given, {"name": str, "label": str, **types}, f"{where} ({name}): ")
+    types, preset = _types(kind), given.get("paper", False)
+    own = {"name": str, "label": str} | ({"paper": bool} if hasattr(kind, "paper") else {})
+    _refuse(given, {**own, **types}, f"{where} ({name}): ")
     if label in (".", "..", "") or Path(label).name != label:
         raise ConfigError(f"{where} ({name}): label is {label!r}; it must be a folder's name")
-    values = {key: given[key] for key in given if key not in ("name", "label")}
-    if "edges" in values:
-        yield label, kind(**{"density": None, **values})
-    elif "density" in values or "density" not in types:
-        yield label, kind(**values)
+    values = {key: given[key] for key in given if key not in own}
+    try:
+        for suffix, sized in _sizes(values, types, densities, preset):
+            method = kind.paper(task, **sized) if preset else kind(**sized)
+            method.check()
+            yield f"{label}{suffix}", method
+    except ConfigError as error:
+        raise ConfigError(f"{where} ({name}): {error}") from error
+
+
+def _sizes(
+    values: Mapping[str, Any], types: Mapping[str, Any], densities: Sequence[float], preset: bool
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What a label gains, and a method's values: once, or with each density."""
+    if "edges" in values and not preset:
+        yield "", {"density": None, **values}
+    elif preset or "density" in values or "density" not in types:
+        yield "", values
     else:
         for density in densities:
-            yield f"{label}-{density:g}", kind(**values, density=density)
+            yield f"-{density:g}", {**values, "density": density}
 
 
 def _types(kind: type) -> dict[str, Any]:

@@ -105,10 +105,18 @@ class EdgePruning:
         3,000 steps of 32 prompts; gates from N(10, 0.01), rates 0.8 with 200 steps of warm-up and a
         linear fall to 0; AdamW's weight decay of 0.01; node gates without a node loss; a target
         sparsity rising linearly over 2,500 steps; the circuit cut at the mean gate; the model's own
-        precision. `changes` override fields.
+        precision. `changes` override fields. ConfigError for a task that the paper has not, and for
+        a density or a number of edges without the `target_sparsity` to go with it.
         """
         if task not in PAPER_TARGETS:
             raise ConfigError(f"the paper has no task {task!r}; it has {', '.join(PAPER_TARGETS)}")
+        sizes = [f"{name}={changes[name]}" for name in ("density", "edges") if name in changes]
+        if sizes and "target_sparsity" not in changes:
+            raise ConfigError(
+                f"{', '.join(sizes)}: the preset ends at target_sparsity={PAPER_TARGETS[task]}, "
+                "and its circuit has as many edges as its gates say then: give another "
+                "target_sparsity instead, such as 0.95"
+            )
         published: dict[str, Any] = {
             "control": "lagrangian",
             "init": "open",
