@@ -36,6 +36,17 @@ def test_help_comes_without_torch_or_the_parser(argv):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    "argv", [["evaluate", "--frob"], ["evaluate", "run", "--batch-size", "0"], ["plan", "--frob"]]
+)
+def test_flags_that_can_not_be_meant_need_no_torch(argv):
+    code = "import atexit, sys; from edgewise.cli import main\n"
+    code += "atexit.register(lambda: print('torch' in sys.modules))\n"
+    code += f"sys.exit(main({argv}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (2, "False")
+
+
 def test_importing_edgewise_is_importing_nothing():
     code = "import sys, edgewise; edgewise.__all__; print('torch' in sys.modules)\n"
     code += "edgewise.Circuit, edgewise.export; print('torch' in sys.modules)\n"

@@ -8,8 +8,8 @@ from tyro.conf import Positional
 
 from edgewise import attention, runtime
 from edgewise.cli import flags
-from edgewise.cli.evaluate import OWN, measure, save_patterns
-from edgewise.cli.flags import MaybeInt, MaybePlace, MaybeText, Switch
+from edgewise.cli.flags import OWN, MaybeInt, MaybePlace, MaybeText, Switch
+from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished
 from edgewise.curve import DENSITIES, sizes_at

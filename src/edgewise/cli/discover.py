@@ -12,8 +12,8 @@ from tyro.conf import arg
 
 from edgewise import runs, runtime
 from edgewise.cli import flags, session
-from edgewise.cli.evaluate import OWN, measure, save_patterns
-from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybePlace, MaybeText, Switch
+from edgewise.cli.flags import OWN, MaybeFloat, MaybeInt, MaybePlace, MaybeText, Switch
+from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
 from edgewise.discovery.search import search_dtype

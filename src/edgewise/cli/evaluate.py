@@ -6,22 +6,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from edgewise import attention, runtime
-from edgewise.circuit import Circuit
 from edgewise.cli import flags
-from edgewise.cli.flags import MaybeInt, MaybePath, MaybePlace, MaybeText, Switch
+from edgewise.cli.flags import OWN, MaybeInt, MaybePath, MaybePlace, MaybeText, Switch
 from edgewise.cli.output import Output
-from edgewise.cli.session import Finished, make_task
-from edgewise.discovery import EAP, discover
 from edgewise.errors import ConfigError
-from edgewise.evaluation import evaluate
-from edgewise.models.model import Model
-from edgewise.patterns import of_samples
 from edgewise.report import Report
-from edgewise.tasks import Task
-
-OWN = "test"  # the split whose report belongs to the run folder
-EAP_PROMPTS = 100  # training prompts that the baseline's scores are averaged over
 
 
 @dataclass(frozen=True)
@@ -43,13 +32,20 @@ class Command:
     quiet: Switch = False  # print the report alone
 
     def __call__(self) -> None:
+        self.check()
+        from edgewise import runtime  # loads torch
+
         with runtime.connected(self.device):
             self.measure()
 
     def measure(self) -> None:
         """In each process, if `torchrun` started several."""
+        from edgewise import runtime
+        from edgewise.cli.measuring import measure, save_patterns
+        from edgewise.cli.session import Finished, make_task
+        from edgewise.discovery import EAP
+
         output = Output(self.json, self.quiet, not runtime.is_main())
-        self.check()
         run = Finished.open(self.run)
         output.say(f"loading {run.config['model']['name']}")
         model = run.model(self.dtype, self.device, self.shards, self.offload)
@@ -80,7 +76,7 @@ class Command:
         output.result(str(report), report.to_json())
 
     def check(self) -> None:
-        """What can be refused before a model is loaded."""
+        """What can be refused before anything is loaded."""
         if self.task is None and self.test is not None:
             raise ConfigError(
                 f"--test {self.test} is for another task, which --task names: a run's own prompts "
@@ -88,46 +84,6 @@ class Command:
             )
         if self.batch_size < 1:
             raise ConfigError(f"--batch-size {self.batch_size}: it must be at least 1")
-
-
-def measure(
-    model: Model,
-    task: Task,
-    circuit: Circuit,
-    output: Output,
-    *,
-    split: str,
-    ablation: str,
-    seed: int,
-    batch_size: int,
-    with_eap: bool,
-) -> Report:
-    """The report of a circuit, with EAP of as many edges on the same task among its rows."""
-    baselines = {}
-    if with_eap and len(circuit) and task.splits.get("train"):
-        method = EAP(density=None, edges=len(circuit), prompts=EAP_PROMPTS)
-        with output.progress("EAP") as progress:
-            found = discover(model, task, method, seed=seed, ablation=ablation, progress=progress)
-        baselines["eap"] = found.circuit
-    with output.progress("evaluating") as progress:
-        return evaluate(
-            model,
-            task,
-            circuit,
-            split,
-            ablation=ablation,
-            baselines=baselines,
-            batch_size=batch_size,
-            seed=seed,
-            progress=progress,
-        )
-
-
-def save_patterns(run: Path, model: Model, task: Task, circuit: Circuit, ablation: str) -> None:
-    """Writes attention.json into a run's folder: where heads look in its first test prompts."""
-    found = of_samples(model, task, circuit, OWN, ablation=ablation)
-    if runtime.is_main():
-        attention.save(found, run)
 
 
 def parse(argv: Sequence[str]) -> Command:

@@ -12,6 +12,8 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
 T = TypeVar("T")
 
+OWN = "test"  # the split whose report belongs to the run folder
+
 # Left out unless given: without "{None}|" before the value and "(default: None)" after the help.
 MaybePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
 MaybeInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]

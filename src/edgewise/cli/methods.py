@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgewise.cli import config, session
-from edgewise.cli.evaluate import OWN
+from edgewise.cli.flags import OWN
 from edgewise.cli.output import Output
 
 

@@ -8,8 +8,6 @@ from edgewise.cli import flags
 from edgewise.cli.flags import MaybeFloat, MaybeInt, MaybePlace, Switch
 from edgewise.cli.output import Output
 from edgewise.errors import ConfigError
-from edgewise.forecast import Forecast, forecast
-from edgewise.loading import DTYPES, config_of
 from edgewise.table import aligned
 
 DEVICES = (24, 40, 80, 141)  # GB of memory that GPUs come with
@@ -31,12 +29,15 @@ class Command:
 
     def __call__(self) -> None:
         output = Output(self.json)
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"--dtype {self.dtype}: choose {', '.join(DTYPES)}")
         if self.world_size is not None and self.world_size < 1:
             raise ConfigError(f"--world-size {self.world_size}: it must be at least 1")
         if self.tflops is not None and self.tflops <= 0:
             raise ConfigError(f"--tflops {self.tflops}: it must be above 0")
+        from edgewise.forecast import forecast  # loads torch
+        from edgewise.loading import DTYPES, config_of
+
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype {self.dtype}: choose {', '.join(DTYPES)}")
         found = forecast(
             config_of(self.model),
             name=self.model,
@@ -48,8 +49,8 @@ class Command:
         data = self.data(found.on_disk() if self.offload else found)
         output.result(_text(data), data)
 
-    def data(self, found: Forecast) -> dict[str, Any]:
-        """The forecast as JSON values."""
+    def data(self, found: Any) -> dict[str, Any]:
+        """A `Forecast` as JSON values."""
         ranks = self.world_size or 1
         flops = found.flops.of(self.batch_size)
         busy = min(ranks, self.batch_size)  # any more have no prompt of their own
