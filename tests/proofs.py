@@ -118,21 +118,25 @@ def padding(model: Model, side: str, cut: bool = True) -> float:
 def sixteen_bits(half: Model, whole: Model, given: tiny.Prompts) -> tuple[float, float, float]:
     """A bfloat16 model against the same weights in float32, under a fractional mask.
 
-    Returns the logits' error, the error that the model itself makes of its own logits, and the
-    cosine of the gradients.
+    Returns the logits' error, the larger of those that the model itself makes of its own logits on
+    the clean and the corrupted prompts, of which the masked run is made, and the cosine of the
+    gradients.
     """
     mask = tiny.random_mask(whole)
-    results = []
-    for model in (half, whole):
+    models, results = (half, whole), []
+    for model in models:
         z = mask.clone().requires_grad_()
         ablated, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
         logits = tiny.engine_logits(model, z, given, ablated)
         logits.float().log_softmax(-1)[:, 7].sum().backward()
         assert z.grad.dtype == torch.float32
         results.append((logits.detach().float(), z.grad.flatten()))
-    own = [oracle.forward(m.hf, given.clean, given.mask)[given.kept].float() for m in (half, whole)]
+    own = max(
+        tiny.relative(*(oracle.forward(m.hf, ids, given.mask)[given.kept].float() for m in models))
+        for ids in (given.clean, given.corrupted)
+    )
     cosine = torch.cosine_similarity(results[0][1], results[1][1], 0).item()
-    return tiny.relative(results[0][0], results[1][0]), tiny.relative(*own), cosine
+    return tiny.relative(results[0][0], results[1][0]), own, cosine
 
 
 def check_layout(

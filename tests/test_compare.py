@@ -112,11 +112,11 @@ def test_reports_of_different_things_say_so():
 
 def test_a_run_without_a_report_and_one_without_a_circuit():
     found = compare({"b": REPORTS["b"]}, {"runs/a": FIRST})
-    assert list(found.lines) == ["b", "runs/a"]
+    assert list(found.lines) == ["runs/a", "b"]
     assert (found.lines["runs/a"].edges, found.lines["runs/a"].edges_alive) == (3, 2)
     assert found.lines["runs/a"].metrics == {}
     assert found.overlaps == {}
-    assert str(found).splitlines()[2].split() == ["runs/a", "3", "2", "37.5%", "-", "-", "-"]
+    assert str(found).splitlines()[1].split() == ["runs/a", "3", "2", "37.5%", "-", "-", "-"]
     bare = compare({}, CIRCUITS)
     assert str(bare).splitlines()[0].split() == ["edges", "alive", "density"]
 

@@ -136,6 +136,7 @@ def forecast(
     model = empty(config, dtype, embeddings)
     first = min(batch_size, max(1, COUNTED // (tokens * model.graph.n_layers)))
     batches = [_batch(prompts, tokens) for prompts in (first, first + 1)]
+    dense_mask(model.graph, torch.zeros(model.graph.n_edges, device="meta"))  # keeps its layout
     counter = Counter("gates and optimiser")
     try:
         with counter:
