@@ -451,6 +451,21 @@ def test_a_model_is_checked(home, capsys):
     assert (found["type"], found["layers"], found["edges"]) == ("llama", 2, 82)
 
 
+def test_several_answers_are_shown_and_counted(home, tmp_path, capsys):
+    row = {
+        "clean": "a and b: b to <predict>a</predict>",
+        "corrupted": "b and c: c to <predict>b</predict>",
+        "answers": ["a", "e"],
+        "distractors": ["b", "c", "d", "f"],
+        "split": "train",
+    }
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row))
+    assert cli.main(["tasks", str(file), "--model", str(home / "model"), "--show", "1"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("-> 'a' or 'e', not 'b', 'c', 'd', 1 more")
+
+
 def test_a_tasks_prompts_are_shown_token_by_token(home, capsys):
     argv = ["tasks", str(home / "letters.jsonl"), "--model", str(home / "model"), "--show", "1"]
     assert cli.main(argv) == 0

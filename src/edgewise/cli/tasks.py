@@ -18,6 +18,7 @@ from edgewise.tasks import Example, Task
 from edgewise.tasks.samples import SAMPLES
 
 MaybeTask = Annotated[Positional[str | None], arg(metavar="[TASK]", help_behavior_hint="")]
+FEW = 3  # of several right or wrong answers, shown
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,16 @@ def _tokens(model: Model, example: Example) -> dict[str, Any]:
             for position, answer in zip(example.positions, example.answers, strict=True)
         },
         "distractor": None if example.distractor is None else text(example.distractor),
+        "good": list(map(text, example.good)),
+        "bad": list(map(text, example.bad)),
     }
+
+
+def _few(word: str, answers: Sequence[str], known: str | None = None) -> str:
+    """The first of some answers but the `known` one, after a word; nothing if there are none."""
+    others = [repr(one) for one in dict.fromkeys(answers) if one != known]
+    more = [f"{len(others) - FEW} more"] if len(others) > FEW else []
+    return f"{word} {', '.join([*others[:FEW], *more])}" if others else ""
 
 
 def _aligned(model: Model, example: Example) -> str:
@@ -111,14 +121,15 @@ def _aligned(model: Model, example: Example) -> str:
         (repr(a)[1:-1], repr(b)[1:-1])
         for a, b in zip(found["clean"], found["corrupted"], strict=True)
     ]
+    wrong = [*([found["distractor"]] if found["distractor"] else []), *found["bad"]]
     width = max(len(a) for a, _ in (("clean", ""), *pairs))
     wide = max(len(b) for _, b in (("", "corrupted"), *pairs))
     lines = [f"  {'clean':<{width}}   corrupted"]
     for position, (a, b) in enumerate(pairs):
         answer = found["predicts"].get(position)
         note = "" if answer is None else f"  -> {answer!r}"
-        if note and found["distractor"] and position == example.positions[0]:
-            note += f", not {found['distractor']!r}"
+        if note and position == example.positions[0]:
+            note += _few(" or", found["good"], answer) + _few(", not", wrong)
         lines.append(
             f"{' ' if a == b else '*'} {a:<{width}}   {b:<{wide if note else 0}}{note}".rstrip()
         )
