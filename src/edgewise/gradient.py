@@ -49,8 +49,8 @@ class FullRun:
         final: list[Tensor] = []
         self.model, self.outer, self.other, self.own = model, outer, other, own
         # Weights that come and go mustn't be in a graph.
-        room = graphs and model.whole and model.graph.n_writers * outer.embeddings[0].nbytes
-        self._room = int(room)
+        each = taken(outer.embeddings[0], own).nbytes
+        self._room = model.graph.n_writers * each if graphs and model.whole else 0
         self._mlps: list[tuple[Tensor, Tensor | None]] = []  # what they read; its graph's end
         others = () if own is None else other.states()
         states = plain(model, outer, final, self._mlp_write, own, others)
