@@ -107,7 +107,7 @@ def _tokens(model: Model, example: Example) -> dict[str, Any]:
     }
 
 
-def _few(word: str, answers: Sequence[str], known: str | None = None) -> str:
+def _few(word: str, answers: Sequence[str | None], known: str | None = None) -> str:
     """The first of some answers but the `known` one, after a word; nothing if there are none."""
     others = [repr(one) for one in dict.fromkeys(answers) if one != known]
     more = [f"{len(others) - FEW} more"] if len(others) > FEW else []
@@ -121,7 +121,6 @@ def _aligned(model: Model, example: Example) -> str:
         (repr(a)[1:-1], repr(b)[1:-1])
         for a, b in zip(found["clean"], found["corrupted"], strict=True)
     ]
-    wrong = [*([found["distractor"]] if found["distractor"] else []), *found["bad"]]
     width = max(len(a) for a, _ in (("clean", ""), *pairs))
     wide = max(len(b) for _, b in (("", "corrupted"), *pairs))
     lines = [f"  {'clean':<{width}}   corrupted"]
@@ -129,6 +128,7 @@ def _aligned(model: Model, example: Example) -> str:
         answer = found["predicts"].get(position)
         note = "" if answer is None else f"  -> {answer!r}"
         if note and position == example.positions[0]:
+            wrong = [found["distractor"], *found["bad"]]
             note += _few(" or", found["good"], answer) + _few(", not", wrong)
         lines.append(
             f"{' ' if a == b else '*'} {a:<{width}}   {b:<{wide if note else 0}}{note}".rstrip()
