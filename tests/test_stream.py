@@ -16,7 +16,7 @@ from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.models.model import Model, build
-from edgewise.ops import read
+from edgewise.ops import slices
 from edgewise.scores import EdgeScores
 from edgewise.workspace import Workspace
 from unchecked import unchecked
@@ -298,7 +298,7 @@ def test_slices_of_any_size_and_memory_full_of_nan(monkeypatch: pytest.MonkeyPat
     try:
         assert torch.empty(3).isnan().all()
         for size in (1, 1500, 4 << 20):
-            monkeypatch.setattr(read, "SLICE_BYTES", size)
+            monkeypatch.setattr(slices, "SLICE_BYTES", size)
             for ours, theirs in zip(found(), expected, strict=True):
                 assert tiny.relative(ours, theirs) < 1e-5
     finally:

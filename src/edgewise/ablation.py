@@ -32,7 +32,8 @@ Ablation = Literal["interchange", "mean", "zero"]
 
 def taken(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
     """`t` at some tokens (None: all)."""
-    return t if at is None else t[at]
+    # Indexing with brackets has a slow backward pass, which adds up what may be the same place.
+    return t if at is None else t.index_select(0, at)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ def at_tokens(state: LayerState, own: Int[Tensor, " n"] | None) -> LayerState:
     if own is None:
         return state
     fields = {name: value for name, value in vars(state).items() if isinstance(value, Tensor)}
-    return replace(state, **{n: t if n == "qkv" else t[own] for n, t in fields.items()})
+    return replace(state, **{n: t if n == "qkv" else taken(t, own) for n, t in fields.items()})
 
 
 @dataclass(frozen=True, eq=False)

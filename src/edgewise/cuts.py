@@ -2,8 +2,7 @@
 
 Each group of readers (the heads of a block, its MLP, the logits) applies a few rows of the mask to
 the writers before it. Of a plan that leaves things out, only live rows and columns are cut, and
-where most columns are zero throughout, only those that aren't: the mix is then over the few writers
-that some reader of the group really reads.
+where many entries are zero, those that aren't are all that is mixed (`ops.mixing`).
 """
 
 from dataclasses import dataclass
@@ -13,42 +12,41 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ops.read import accumulator, mix, mix_backward, picked, slices
+from edgewise.ops.mixing import Dense, mixing
 from edgewise.plan import Plan
-
-GATHER_BELOW = 0.6  # of the columns in use: gathering them costs about one pass over each
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
     """One group's part of the mask.
 
-    mask       its entries
     rows       the readers, as rows of the whole mask
     columns    the writers, as columns of the whole mask
     span       the live writers that it may see, in a difference buffer
-    slots      where among those the writers are (None: they are all of them)
+    mixing     its entries, and how they are multiplied with those writers
     """
 
-    mask: Float[Tensor, "r w"]
     rows: Int[Tensor, "r 1"]
     columns: Int[Tensor, " w"]
     span: slice
-    slots: Int[Tensor, " w"] | None
+    mixing: Dense
+
+    @property
+    def mask(self) -> Float[Tensor, "r w"]:
+        """Its entries."""
+        return self.mixing.mask
 
     def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "s N D"]:
-        """The part of a buffer that `slots` are places in."""
+        """The part of a buffer that is mixed."""
         return buffer[self.span]
 
     def mix(
         self, base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"]
     ) -> Float[Tensor, "N D"]:
-        """What a group of one reader sees, a slice of tokens at a time."""
-        seen = self.seen(delta)
-        parts = slices(base, max(1, self.mask.shape[1]))
-        return torch.cat(
-            [mix(base[part], picked(seen, self.slots, part), self.mask)[0] for part in parts]
-        )
+        """What a group of one reader sees."""
+        read = base.clone()
+        self.mixing.add(read[None], self.seen(delta))
+        return read
 
     def mix_backward(
         self,
@@ -57,11 +55,7 @@ class Cut:
         ddelta: Float[Tensor, "W N D"],
     ) -> Float[Tensor, "1 w"]:
         """Add the gradient of those writers to `ddelta` in place; return the mask's, in float32."""
-        found = self.mask.new_zeros(self.mask.shape, dtype=accumulator(dx.dtype))
-        for part in slices(dx, self.mask.shape[1]):
-            seen, into = picked(self.seen(delta), self.slots, part), self.seen(ddelta)[:, part]
-            found += mix_backward(dx[None, part], seen, self.mask, into, self.slots)
-        return found
+        return self.mixing.backward(dx[None], self.seen(delta), self.seen(ddelta))
 
     def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
         """Put a gradient of `mask` where it belongs in the whole mask's."""
@@ -118,9 +112,4 @@ class Cuts:
     def _make(self, rows: Int[Tensor, "r 1"], span: slice) -> Cut:
         columns = self.columns[span]
         mask = self.mask[rows, columns]
-        if self.plan.complete:
-            return Cut(mask, rows, columns, span, None)
-        slots = (mask != 0).any(0).nonzero()[:, 0]
-        if len(slots) > GATHER_BELOW * len(columns):
-            return Cut(mask, rows, columns, span, None)
-        return Cut(mask[:, slots], rows, columns[slots], span, slots)
+        return Cut(rows, columns, span, Dense(mask) if self.plan.complete else mixing(mask))

@@ -24,7 +24,8 @@ from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.read import Room, accumulator, products, slices
+from edgewise.ops.mixing import accumulator, products
+from edgewise.ops.slices import Room, slices
 from edgewise.workspace import Workspace
 
 

@@ -138,5 +138,4 @@ class Heads:
         return torch.from_numpy(self.live.heads).to(self.block.out.weight.device)
 
     def _of(self, whole: Float[Tensor, "H ..."]) -> Float[Tensor, "h ..."]:
-        chosen = self._chosen
-        return whole if chosen is None else whole[chosen]
+        return taken(whole, self._chosen)

@@ -40,7 +40,8 @@ from edgewise.graph import Graph
 from edgewise.heads import Heads
 from edgewise.mlp import mlp_backward, mlp_graph
 from edgewise.models.model import Model, Outer
-from edgewise.ops.read import accumulator, read, read_backward
+from edgewise.ops.mixing import accumulator
+from edgewise.ops.read import read, read_backward
 from edgewise.plan import Plan, everything, plan
 from edgewise.scores import EdgeScores
 from edgewise.workspace import Workspace
@@ -218,10 +219,9 @@ def _forward(
             p, square, mean, whole = read(
                 base,
                 cut.seen(wide),
-                cut.mask,
+                cut.mixing,
                 heads.weight,
                 block.centred,
-                cut.slots,
                 [taken(state.base_mlp, own)] if todo.mlp else [],
             )
         if len(todo.heads):
@@ -283,13 +283,12 @@ def _backward(
         partial = read_backward(
             tape.base,
             cut.seen(delta),
-            cut.mask,
+            cut.mixing,
             heads.weight,
             tape.mean,
             dp,
             dsquare,
             cut.seen(ddelta),
-            cut.slots,
             dwhole,
         )
         cut.scatter(dmask, partial)

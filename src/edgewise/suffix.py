@@ -24,7 +24,8 @@ from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
 from edgewise.heads import among, live_rows
 from edgewise.models.model import Outer
-from edgewise.ops.read import mix, read
+from edgewise.ops.mixing import Dense, mix
+from edgewise.ops.read import read
 from edgewise.plan import plan
 from edgewise.prepared import Prepared
 
@@ -163,7 +164,7 @@ class _Runs:
         whole = torch.cat([torch.eye(len(mask), dtype=mask.dtype, device=mask.device), mask], 1)
         nothing, weight = torch.zeros_like(base), block.folded(self._live(layer))
         found = [
-            read(nothing, torch.cat([shared, own[:, k]]), whole, weight, block.centred)[:2]
+            read(nothing, torch.cat([shared, own[:, k]]), Dense(whole), weight, block.centred)[:2]
             for k in range(self.count)
         ]
         return [torch.stack(each, 1) for each in zip(*found, strict=True)]
@@ -173,9 +174,9 @@ class _Runs:
         block, cut, delta = self.blocks[layer], self.cuts.attention(layer), self.suffix.delta
         base, weight = self.states[layer].base_attention, block.folded()
         seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
-        alike = read(base, seen, cut.mask, weights, block.centred)[:2]
+        alike = read(base, seen, Dense(cut.mask), weights, block.centred)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
-        own = read(base, seen, rows[:, : self.first], weights, block.centred)[:2]
+        own = read(base, seen, Dense(rows[:, : self.first]), weights, block.centred)[:2]
         found = [torch.stack([each] * self.count, 1) for each in alike]
         place = torch.from_numpy(self.work.layers[layer].readers == row)
         for together, each in zip(found, own, strict=True):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from edgewise.ops import read as ops
+from edgewise.ops import slices as cutting
+from edgewise.ops.mixing import Dense, Sparse
 
 # N tokens, W writers, R readers, C channels, D width
 SHAPES = {
@@ -22,6 +24,7 @@ SHAPES = {
     "all ones": (1, 1, 1, 1, 1),
 }
 each_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=list(SHAPES))
+each_way = pytest.mark.parametrize("way", [Dense, Sparse])
 each_norm = pytest.mark.parametrize("centred", [True, False], ids=["layernorm", "rmsnorm"])
 
 
@@ -38,7 +41,7 @@ def memory_full_of_nan() -> Iterator[None]:
 @pytest.fixture(params=[1, 700, 4 << 20], ids=["by token", "by few", "at once"])
 def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Bytes of a slice: less than one token's rows, a few tokens', all."""
-    monkeypatch.setattr(ops, "SLICE_BYTES", request.param)
+    monkeypatch.setattr(cutting, "SLICE_BYTES", request.param)
     return request.param
 
 
@@ -60,24 +63,27 @@ class Inputs:
         return cls(*(t.to(dtype) for t in made))
 
 
-def backward(given: Inputs, mean: Tensor | None, grads: list[Tensor]) -> list[Tensor]:
+def backward(
+    given: Inputs, mean: Tensor | None, grads: list[Tensor], way: type[Dense] = Dense
+) -> list[Tensor]:
     """The mask's and the writers' gradient, by hand; the latter added to what was there."""
     before = torch.randn(
         given.delta.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
     ).to(given.delta.dtype)
     after = before.clone()
     dmask = ops.read_backward(
-        given.base, given.delta, given.mask, given.weight, mean, *grads, after
+        given.base, given.delta, way(given.mask), given.weight, mean, *grads, after
     )
     return [dmask, after - before]
 
 
 @each_shape
 @each_norm
+@each_way
 @pytest.mark.usefixtures("slices")
-def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool) -> None:
+def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool, way: type[Dense]) -> None:
     given = Inputs.random(shape)
-    found = ops.read(given.base, given.delta, given.mask, given.weight, centred)
+    found = ops.read(given.base, given.delta, way(given.mask), given.weight, centred)
     leaves = [given.delta.clone().requires_grad_(), given.mask.clone().requires_grad_()]
     expected = ops.read_reference(given.base, *leaves, given.weight, centred)
     for ours, theirs in zip(found[:3], expected, strict=True):
@@ -88,20 +94,23 @@ def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool) -> None:
     grads = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in outputs]
     total = sum((t * g).sum() for t, g in zip(outputs, grads, strict=True))
     ddelta, dmask = torch.autograd.grad(total, leaves)
-    ours = backward(given, found[2], grads)
+    ours = backward(given, found[2], grads, way)
+    if way is Sparse:
+        dmask *= given.mask != 0
     torch.testing.assert_close(ours[0], dmask, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(ours[1], ddelta, rtol=1e-11, atol=1e-11)
 
 
+@each_way
 @pytest.mark.usefixtures("slices")
-def test_readers_that_take_their_reads_whole() -> None:
+def test_readers_that_take_their_reads_whole(way: type[Dense]) -> None:
     """They are rows of a mix over bases of their own; the others don't notice them."""
     shape = (19, 5, 6, 4, 9)
     given, more = Inputs.random(shape), torch.rand(2, 5, dtype=torch.float64)
     bases = [torch.full_like(given.base, value) for value in (0.5, -2.0)]
     mask, fixed = torch.cat([given.mask, more]), (given.weight, True)
-    alone = ops.read(given.base, given.delta, given.mask, *fixed)
-    found = ops.read(given.base, given.delta, mask, *fixed, others=bases)
+    alone = ops.read(given.base, given.delta, Dense(given.mask), *fixed)
+    found = ops.read(given.base, given.delta, way(mask), *fixed, others=bases)
     torch.testing.assert_close(found[:3], alone[:3])
     expected = torch.stack(bases) + torch.einsum("rw,wnd->rnd", more, given.delta)
     torch.testing.assert_close(found.whole, expected)
@@ -110,43 +119,12 @@ def test_readers_that_take_their_reads_whole() -> None:
     dwhole = [torch.full_like(given.base, value).cumsum(0) for value in (1.0, -3.0)]
     into, without = torch.zeros_like(given.delta), torch.zeros_like(given.delta)
     rest = (given.weight, found.mean, *grads)
-    dmask = ops.read_backward(given.base, given.delta, mask, *rest, into, dwhole=dwhole)
-    theirs = ops.read_backward(given.base, given.delta, given.mask, *rest, without)
+    dmask = ops.read_backward(given.base, given.delta, way(mask), *rest, into, dwhole=dwhole)
+    theirs = ops.read_backward(given.base, given.delta, way(given.mask), *rest, without)
     dx = torch.stack(dwhole)
     torch.testing.assert_close(dmask[:6], theirs)
     torch.testing.assert_close(dmask[6:], torch.einsum("rnd,wnd->rw", dx, given.delta))
     torch.testing.assert_close(into, without + torch.einsum("rw,rnd->wnd", more, dx))
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 40])
-def test_products_of_every_number_of_tokens(n: int, dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(n)
-    dx, delta = (
-        torch.randn(rows, n, 9, generator=generator, dtype=torch.float64).to(dtype)
-        for rows in (3, 5)
-    )
-    found = ops.products(dx, delta)
-    assert found.dtype == ops.accumulator(dtype)
-    dx, delta = dx.double(), delta.double()
-    expected = torch.einsum("rnd,wnd->rw", dx, delta)
-    bound = 1e-15 * torch.einsum("rnd,wnd->rw", dx.abs(), delta.abs())
-    if dtype == torch.bfloat16:
-        bound = 0.01 * expected.abs().clamp(min=1)
-    assert ((found - expected).abs() <= bound).all()
-
-
-@each_shape
-def test_mix_and_its_gradient(shape: tuple[int, ...]) -> None:
-    given = Inputs.random(shape)
-    delta, mask = (t.clone().requires_grad_() for t in (given.delta, given.mask))
-    expected = given.base + torch.einsum("rw,wnd->rnd", mask, delta)
-    torch.testing.assert_close(ops.mix(given.base, given.delta, given.mask), expected.detach())
-    dx = torch.ones_like(expected) * torch.arange(expected.shape[2])
-    ddelta, dmask = torch.autograd.grad(expected, [delta, mask], dx)
-    after = torch.ones_like(given.delta)
-    torch.testing.assert_close(ops.mix_backward(dx, given.delta, given.mask, after), dmask)
-    torch.testing.assert_close(after - 1, ddelta)
 
 
 @each_norm
@@ -154,7 +132,7 @@ def test_mix_and_its_gradient(shape: tuple[int, ...]) -> None:
 def test_bfloat16_reads_sum_in_float32(centred: bool) -> None:
     given, exact = (Inputs.random((40, 30, 8, 4, 64), d) for d in (torch.bfloat16, torch.float64))
     exact = Inputs(*(getattr(given, name).double() for name in vars(exact)))
-    found = ops.read(given.base, given.delta, given.mask, given.weight, centred)
+    found = ops.read(given.base, given.delta, Dense(given.mask), given.weight, centred)
     expected = ops.read_reference(*vars(exact).values(), centred)
     assert (found[2] is not None) == centred
     kept = found[: 3 if centred else 2]
@@ -177,34 +155,14 @@ def test_some_writers_of_a_buffer() -> None:
     wide = torch.full((8, 7, 9), torch.nan, dtype=torch.float64)
     wide[:5] = given.delta
     gradient = torch.zeros_like(wide)
-    found = ops.read(given.base, wide[:5], given.mask, given.weight, True)
-    expected = ops.read(given.base, given.delta, given.mask, given.weight, True)
+    found = ops.read(given.base, wide[:5], Dense(given.mask), given.weight, True)
+    expected = ops.read(given.base, given.delta, Dense(given.mask), given.weight, True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     grads = [torch.ones_like(t) for t in found[:2]]
     some = torch.zeros_like(given.delta)
     for delta, into in ((wide[:5], gradient[:5]), (given.delta, some)):
-        ops.read_backward(given.base, delta, given.mask, given.weight, found[2], *grads, into)
+        ops.read_backward(
+            given.base, delta, Dense(given.mask), given.weight, found[2], *grads, into
+        )
     assert torch.equal(gradient[:5], some)
     assert not gradient[5:].any()
-
-
-@each_norm
-@pytest.mark.usefixtures("slices")
-def test_writers_gathered_from_a_buffer(centred: bool) -> None:
-    """A mask of some writers reads as one that is zero for the others, and gives them nothing."""
-    given = Inputs.random((7, 5, 6, 4, 9))
-    slots = torch.tensor([1, 4])
-    whole = torch.zeros_like(given.mask)
-    whole[:, slots] = given.mask[:, slots]
-    args = given.weight, centred
-    found = ops.read(given.base, given.delta, given.mask[:, slots], *args, slots)
-    expected = ops.read(given.base, given.delta, whole, *args)
-    torch.testing.assert_close(found, expected)
-    grads = [torch.ones_like(t) for t in found[:2]]
-    begin = torch.arange(given.delta.numel(), dtype=torch.float64).view_as(given.delta)
-    sums, dmasks = [begin.clone(), begin.clone()], []
-    for mask, into, picked in zip((given.mask[:, slots], whole), sums, (slots, None), strict=True):
-        rest = given.weight, found[2], *grads, into, picked
-        dmasks.append(ops.read_backward(given.base, given.delta, mask, *rest))
-    torch.testing.assert_close(*sums)
-    torch.testing.assert_close(dmasks[0], dmasks[1][:, slots])

@@ -28,7 +28,7 @@ from edgewise.errors import ModelError
 from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Sink
 from edgewise.models.tokens import Tokens
-from edgewise.ops.read import accumulator
+from edgewise.ops.mixing import accumulator
 
 SHORT = 64  # tokens of a prompt
 
@@ -251,7 +251,7 @@ class Block:
         change    by how much their outputs before W_O, times the post-norm's scale, differ
         scale     by how much that scale does
         """
-        weight = self.out_weight if heads is None else self.out_weight[heads]
+        weight = self.out_weight if heads is None else self.out_weight.index_select(0, heads)
         written = torch.bmm(change, weight, out=out)
         bias = self.out_bias
         if bias is not None and isinstance(scale, Tensor):

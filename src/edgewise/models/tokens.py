@@ -39,15 +39,15 @@ class Tokens:
     def pack(self, padded: Tensor) -> Tensor:
         """(B, T, ...) to (N, ...)."""
         flat = padded.flatten(0, 1)
-        return flat if self.keep is None else flat[self.keep]
+        return flat if self.keep is None else flat.index_select(0, self.keep)
 
     def unpack(self, packed: Tensor) -> Tensor:
         """(N, ...) to (B, T, ...), zeros where padding was."""
         if self.shown is not None:
-            packed = packed[self.shown]
+            packed = packed.index_select(0, self.shown)
         elif self.keep is not None:
             flat = packed.new_zeros(self.batch * self.length, *packed.shape[1:])
-            packed = flat.index_copy(0, self.keep, packed)
+            packed = flat.index_copy_(0, self.keep, packed)
         return packed.unflatten(0, (self.batch, self.length))
 
     def distinct(
