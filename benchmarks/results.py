@@ -38,6 +38,7 @@ TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own n
 PROMPTS = 200  # that a ranking is averaged over
 ACDC_ENDS = ("gemma3-270m",)  # within an hour on two cores
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
+RANKINGS = ("eap", "eap-ig")
 BY_PROMPTS = "-by-prompts"
 
 
@@ -70,14 +71,17 @@ class Run:
             return f"paper's preset, {self.method.steps} steps"
         return self.method.name
 
-    def known(self) -> bool:
-        """Whether the ledger has it, ACDC's at any size."""
-        return any(
-            (line.model, line.task, line.method) == (self.model, self.table, self.label)
-            and self.seed in line.seeds
-            and (self.label != "edge-pruning" or round(line.density, 3) == self.method.density)
+    def known(self, densities: list[float]) -> bool:
+        """Whether the ledger has it: a ranking at every density, ACDC at any."""
+        sizes = {
+            round(line.density, 3)
             for line in ledger.load()
-        )
+            if (line.model, line.task, line.method) == (self.model, self.table, self.label)
+            and self.seed in line.seeds
+        }
+        if self.name in RANKINGS:
+            return sizes.issuperset(densities)
+        return self.method.density in sizes if self.label == "edge-pruning" else bool(sizes)
 
 
 def planned(given: argparse.Namespace) -> Iterator[Run]:
@@ -119,7 +123,7 @@ def execute(run: Run, model: Model, densities: list[float]) -> None:
         report = edgewise.evaluate(model, task, found.circuit, batch_size=25, **curve)
         report.save(run.folder)
         print(f"{run.folder}: KL {report.kl:.3f}, exact match {report.exact_match:.3f}", flush=True)
-    elif run.known():
+    elif run.known(densities):
         return
     ledger.record(list(lines(run)))
     PAGE.write_text(filled(PAGE.read_text(), MARK, ledger.tables()))
@@ -171,7 +175,7 @@ def main() -> None:
     models: dict[str, Model] = {}
     runs = [] if given.tables else list(planned(given))
     if given.missing:
-        runs = [run for run in runs if not run.known()]
+        runs = [run for run in runs if not run.known(given.densities)]
     for run in runs[part - 1 :: parts]:
         if run.model not in models:
             models = {run.model: edgewise.load(run.model)}

@@ -24,7 +24,7 @@ from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
 from edgewise.heads import among, live_rows
 from edgewise.models.model import Outer
-from edgewise.ops.mixing import Dense, mix
+from edgewise.ops.mixing import mix, mixing
 from edgewise.ops.read import read
 from edgewise.plan import plan
 from edgewise.prepared import Prepared
@@ -143,18 +143,20 @@ class _Runs:
     ) -> Float[Tensor, "K A D"]:
         """What a group of one reader sees at some tokens."""
         shared, mask, own = self._parts(base, cut, at)
-        x = mix(shared[0].repeat(self.count, 1), own.flatten(1, 2), mask)
+        x = shared.repeat(1, self.count, 1)
+        mixing(mask).add(x, own.flatten(1, 2))
         return x.unflatten(1, own.shape[1:3])[0]
 
     def _parts(
         self, base: Float[Tensor, "N D"], cut: Cut, at: Int[Tensor, " A"] | slice
     ) -> tuple[Float[Tensor, "r A D"], Float[Tensor, "r w"], Float[Tensor, "w K A D"]]:
         """What a group sees of the writers before `first`; mask and differences of the others."""
-        before = int((cut.columns < self.first).sum())
-        seen = _taken(self.suffix.delta[:, at], cut.columns[:before])
-        shared = mix(base[at], seen, cut.mask[:, :before])
-        own = _taken(self.delta[:, :, at], self.slots[cut.columns[before:]])
-        return shared, cut.mask[:, before:], own
+        seen = self.suffix.delta[: self.first, at]
+        shared = base[at].repeat(len(cut.mask), 1, 1)
+        mixing(self.cuts.mask[cut.rows[:, 0], : self.first]).add(shared, seen)
+        later = cut.columns >= self.first
+        own = _taken(self.delta[:, :, at], self.slots[cut.columns[later]])
+        return shared, cut.mask[:, later], own
 
     def _read(self, layer: int) -> list[Tensor]:
         """Projections (r, K, N, C) and mean squares (r, K, N) of a block's live readers."""
@@ -163,8 +165,9 @@ class _Runs:
         # The shared parts are columns of their own, each read by one reader.
         whole = torch.cat([torch.eye(len(mask), dtype=mask.dtype, device=mask.device), mask], 1)
         nothing, weight = torch.zeros_like(base), block.folded(self._live(layer))
+        how = mixing(whole)
         found = [
-            read(nothing, torch.cat([shared, own[:, k]]), Dense(whole), weight, block.centred)[:2]
+            read(nothing, torch.cat([shared, own[:, k]]), how, weight, block.centred)[:2]
             for k in range(self.count)
         ]
         return [torch.stack(each, 1) for each in zip(*found, strict=True)]
@@ -174,9 +177,9 @@ class _Runs:
         block, cut, delta = self.blocks[layer], self.cuts.attention(layer), self.suffix.delta
         base, weight = self.states[layer].base_attention, block.folded()
         seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
-        alike = read(base, seen, Dense(cut.mask), weights, block.centred)[:2]
+        alike = read(base, seen, cut.mixing, weights, block.centred)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
-        own = read(base, seen, Dense(rows[:, : self.first]), weights, block.centred)[:2]
+        own = read(base, seen, mixing(rows[:, : self.first]), weights, block.centred)[:2]
         found = [torch.stack([each] * self.count, 1) for each in alike]
         place = torch.from_numpy(self.work.layers[layer].readers == row)
         for together, each in zip(found, own, strict=True):
