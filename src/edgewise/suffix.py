@@ -143,8 +143,7 @@ class _Runs:
     ) -> Float[Tensor, "K A D"]:
         """What a group of one reader sees at some tokens."""
         shared, mask, own = self._parts(base, cut, at)
-        x = shared.repeat(1, self.count, 1)
-        mixing(mask).add(x, own.flatten(1, 2))
+        x = mix(shared[0].repeat(self.count, 1), own.flatten(1, 2), mask)
         return x.unflatten(1, own.shape[1:3])[0]
 
     def _parts(
@@ -152,8 +151,7 @@ class _Runs:
     ) -> tuple[Float[Tensor, "r A D"], Float[Tensor, "r w"], Float[Tensor, "w K A D"]]:
         """What a group sees of the writers before `first`; mask and differences of the others."""
         seen = self.suffix.delta[: self.first, at]
-        shared = base[at].repeat(len(cut.mask), 1, 1)
-        mixing(self.cuts.mask[cut.rows[:, 0], : self.first]).add(shared, seen)
+        shared = mix(base[at], seen, self.cuts.mask[cut.rows[:, 0], : self.first])
         later = cut.columns >= self.first
         own = _taken(self.delta[:, :, at], self.slots[cut.columns[later]])
         return shared, cut.mask[:, later], own

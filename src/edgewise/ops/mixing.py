@@ -25,14 +25,6 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def mix(
-    base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"], mask: Float[Tensor, "R W"]
-) -> Float[Tensor, "R N D"]:
-    """What every reader sees, before any norm."""
-    mixed = torch.addmm(base.reshape(1, -1), mask, delta.flatten(1))
-    return mixed.unflatten(1, base.shape)
-
-
 def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float[Tensor, "R W"]:
     """<dx_r, delta_w>, in float32.
 
@@ -114,3 +106,12 @@ def mixing(mask: Float[Tensor, "R W"]) -> Dense:
         if 0 < n_open < SPARSE_BELOW * mask.shape[1]:
             return Sparse(mask)
     return Dense(mask)
+
+
+def mix(
+    base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"], mask: Float[Tensor, "R W"]
+) -> Float[Tensor, "R N D"]:
+    """What every reader sees, before any norm."""
+    x = base.repeat(len(mask), 1, 1)
+    mixing(mask).add(x, delta)
+    return x
