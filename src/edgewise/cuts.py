@@ -5,6 +5,7 @@ the writers before it. Of a plan that leaves things out, only live rows and colu
 where many entries are zero, those that aren't are all that is mixed (`ops.mixing`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,13 +71,16 @@ class Cuts:
         self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
         self.made: dict[tuple[int, ...], Cut] = {}
 
-    def block(self, layer: int) -> Cut:
+    def block(self, layer: int, since: int = 0) -> Cut:
         """The live queries, keys and values of a block, then its MLP if that is live, and what is
-        written before the block."""
-        rows = self._attention(layer)
-        if self.plan.layers[layer].mlp:
-            rows = np.append(rows, self.graph.mlp_reader(layer))
-        return self._cut(rows, 0, self.graph.writers_before_attention(layer))
+        written before the block, by writers from `since` on."""
+        return self._cut(self._block(layer), since, self.graph.writers_before_attention(layer))
+
+    def together(self, layers: range) -> Cut:
+        """The same readers of several blocks, and what is written before the first."""
+        rows = np.concatenate([self._block(layer) for layer in layers])
+        end = self.graph.writers_before_attention(layers[0])
+        return self._make(self._indices(rows), slice(0, self.plan.before(end)), Dense)
 
     def own(self, layer: int) -> Cut:
         """A block's MLP and its heads, of which it sees none where blocks are parallel."""
@@ -95,6 +99,10 @@ class Cuts:
         """The logits reader."""
         return self._cut(np.array([self.graph.logits_reader]), 0, self.graph.n_writers)
 
+    def _block(self, layer: int) -> Int[np.ndarray, " r"]:
+        rows = self._attention(layer)
+        return np.append(rows, self._mlp(layer)) if self.plan.layers[layer].mlp else rows
+
     def _attention(self, layer: int) -> Int[np.ndarray, " r"]:
         return self.plan.layers[layer].readers + self.graph.attention_readers(layer).start
 
@@ -106,10 +114,13 @@ class Cuts:
         key = (first, end, *rows.tolist())
         if key not in self.made:
             span = slice(self.plan.before(first), self.plan.before(end))
-            self.made[key] = self._make(torch.from_numpy(rows).to(self.mask.device)[:, None], span)
+            how = Dense if self.plan.complete else mixing
+            self.made[key] = self._make(self._indices(rows), span, how)
         return self.made[key]
 
-    def _make(self, rows: Int[Tensor, "r 1"], span: slice) -> Cut:
+    def _make(self, rows: Int[Tensor, "r 1"], span: slice, how: Callable[[Tensor], Dense]) -> Cut:
         columns = self.columns[span]
-        mask = self.mask[rows, columns]
-        return Cut(rows, columns, span, Dense(mask) if self.plan.complete else mixing(mask))
+        return Cut(rows, columns, span, how(self.mask[rows, columns]))
+
+    def _indices(self, rows: Int[np.ndarray, " r"]) -> Int[Tensor, "r 1"]:
+        return torch.from_numpy(rows).to(self.mask.device)[:, None]

@@ -7,7 +7,8 @@ blocks in lockstep and one buffer holds the differences of all writers (W x N x 
 mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are
 the model's own, and what they write, less what they wrote in the ablated run, is the next column.
 Of what came before the block, its MLP's input is mixed together with its heads', in one pass over
-the buffer; what those heads write is added when they have.
+the buffer, and where there is room with those of blocks after it (`bundles`); what is written in
+between is added when it has been.
 What the last block writes is read by its MLP and the logits alone, and they only at the answers: it
 is in a buffer of its own, of all writers at the answers' tokens, and the wide one ends before it.
 Tokens at which prompts haven't parted from their corrupted ones (`ablation.parted`) have no
@@ -33,6 +34,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, parted, plain, taken
+from edgewise.bundles import Bundle, bundles
 from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
@@ -174,7 +176,8 @@ class _Masked(torch.autograd.Function):
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
         ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype)
-        x, *ctx.differences = _forward(job, ctx.cuts, ctx.tapes)
+        ctx.bundled = bundles(ctx.cuts, job.wide(job.plan))
+        x, *ctx.differences = _forward(job, ctx.cuts, ctx.bundled, ctx.tapes)
         return x
 
     @staticmethod
@@ -186,13 +189,13 @@ class _Masked(torch.autograd.Function):
                 "again, or add up what depends on it and go backward once"
             )
         dmask = ctx.mask.new_zeros(ctx.mask.shape, dtype=accumulator(dx.dtype))
-        _backward(ctx.job, ctx.cuts, ctx.tapes, ctx.differences, dx, dmask)
-        ctx.tapes = ctx.differences = ctx.cuts = None
+        _backward(ctx.job, ctx.cuts, ctx.bundled, ctx.tapes, ctx.differences, dx, dmask)
+        ctx.tapes = ctx.differences = ctx.cuts = ctx.bundled = None
         return dmask.to(ctx.mask.dtype), None
 
 
 def _forward(
-    job: _Job, cuts: Cuts, tapes: list[_Tape] | None
+    job: _Job, cuts: Cuts, bundled: list[Bundle], tapes: list[_Tape] | None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "w N D"], Float[Tensor, "l n D"]]:
     """What the logits reader sees; differences at all tokens, and of all live writers where the
     logits are read."""
@@ -211,7 +214,10 @@ def _forward(
     for number, state in enumerate(job.run.states()):
         p = square = mean = x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
-        cut, place, base = cuts.block(number), job.place(number), taken(state.base_attention, own)
+        place, base, bundle = job.place(number), taken(state.base_attention, own), bundled[number]
+        if number == bundle.first:
+            held = bundle.mix(wide, wide)
+        cut = bundle.own(cuts, number)
         if place is not None:
             delta = first.new_empty(work.n_live, len(place), model.width)
             torch.index_select(wide, 1, place, out=delta[: len(wide)])
@@ -223,6 +229,7 @@ def _forward(
                 heads.weight,
                 block.centred,
                 [taken(state.base_mlp, own)] if todo.mlp else [],
+                bundle.of(held, number),
             )
         if len(todo.heads):
             o, r = heads.put_out(state.qkv, p, square)
@@ -246,6 +253,7 @@ def _forward(
 def _backward(
     job: _Job,
     cuts: Cuts,
+    bundled: list[Bundle],
     tapes: list[_Tape],
     differences: list[Tensor],
     dx: Float[Tensor, "n D"],
@@ -262,7 +270,7 @@ def _backward(
     give(cuts.logits(), dx)
     for number in reversed(range(graph.n_layers)):
         block, todo, tape = model.blocks[number], work.layers[number], tapes.pop()
-        cut, place, dwhole = cuts.block(number), job.place(number), []
+        place, dwhole, bundle = job.place(number), [], bundled[number]
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
             dx = mlp_backward(block, tape.x_mlp, ddelta[own], tape.write)
@@ -270,6 +278,7 @@ def _backward(
             if place is not None:
                 dx = dx.new_zeros(tape.base.shape).index_copy_(0, place, dx)
             dwhole = [dx]
+        cut = bundle.own(cuts, number)
         dwrites = ddelta[cut.span.stop :][: len(todo.heads)]
         if place is not None:
             dwrites = dwrites.clone()  # and the narrow buffers are free
@@ -277,6 +286,8 @@ def _backward(
             delta, ddelta = wide, gradients.index_copy_(1, place, ddelta[: len(wide)])
         if not len(todo.heads) and not dwhole:
             continue
+        if number == bundle.last:
+            held = bundle.mix(delta, ddelta)
         heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
@@ -290,8 +301,11 @@ def _backward(
             dsquare,
             cut.seen(ddelta),
             dwhole,
+            bundle.of(held, number),
         )
         cut.scatter(dmask, partial)
+        if number == bundle.first:
+            bundle.give(held, delta, ddelta, dmask)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ off needs no step of its own.
 Shapes: N tokens, R readers, W writers, C channels of a head, D residual width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,24 +52,20 @@ def read(
     weight: Float[Tensor, "R C D"],
     centred: bool,
     others: Sequence[Float[Tensor, "N D"]] = (),
+    held: Float[Tensor, "r N D"] | None = None,
 ) -> Read:
     """The reads of a group of readers, a slice of tokens at a time.
 
     mixing   the readers' entries of the mask
     others   bases of M further readers, the last of its rows, which take their reads whole
+    held     what all of them saw of other writers already; it is used up
     """
     n, readers = base.shape[0], len(weight)
     p = base.new_empty(readers, n, weight.shape[1])
     square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
     mean = torch.empty_like(square) if centred else None
     whole = base.new_empty(len(others), *base.shape)
-    room = Room(base)
-    for part in slices(base, len(mixing.mask)):
-        mixed = room.take(len(mixing.mask), part)
-        mixed[:readers] = base[part]
-        for row, other in enumerate(others, start=readers):
-            mixed[row] = other[part]
-        mixing.add(mixed, delta[:, part])
+    for part, mixed in _mixed(base, others, readers, delta, mixing, held):
         x, whole[:, part] = mixed[:readers], mixed[readers:]
         if mean is not None:
             mean[:, part] = x.mean(-1, dtype=mean.dtype)
@@ -90,31 +86,51 @@ def read_backward(
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
     dwhole: Sequence[Float[Tensor, "N D"]] = (),
+    held: Float[Tensor, "r N D"] | None = None,
 ) -> Float[Tensor, "r w"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
     mean     of the reads, as `read` returned it; then the rows of `weight` must sum to 0
     dwhole   gradients of what its `others` saw
+    held     as in `read`, of which it becomes the gradient
     """
     readers = len(weight)
     dmask = torch.zeros_like(mixing.mask, dtype=accumulator(base.dtype))
     slope = (2.0 / base.shape[1]) * dsquare
     offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
     slope = slope.to(base.dtype)[..., None]
-    room = Room(base)
-    for part in slices(base, len(mixing.mask)):
-        seen, grads = delta[:, part], room.take(len(mixing.mask), part)
+    for part, grads in _mixed(base, (), readers, delta, mixing, held):
         dx = grads[:readers]
-        dx[:] = base[part]
-        mixing.add(dx, seen)
         dx *= slope[:, part]
         if offset is not None:
             dx += offset[:, part]
         dx.baddbmm_(dp[:, part], weight)
         for row, other in enumerate(dwhole, start=readers):
             grads[row] = other[part]
-        dmask += mixing.backward(grads, seen, ddelta[:, part])
+        dmask += mixing.backward(grads, delta[:, part], ddelta[:, part])
     return dmask
+
+
+def _mixed(
+    base: Float[Tensor, "N D"],
+    others: Sequence[Float[Tensor, "N D"]],
+    readers: int,
+    delta: Float[Tensor, "W N D"],
+    mixing: Dense,
+    held: Float[Tensor, "r N D"] | None,
+) -> Iterator[tuple[slice, Float[Tensor, "r n D"]]]:
+    """Memory for all rows at one slice of tokens after another, with what readers and others see.
+
+    Without `others` the rows after the readers' have any values.
+    """
+    room, put = Room(base), Tensor.copy_ if held is None else Tensor.add_
+    for part in slices(base, len(mixing.mask)):
+        rows = room.take(len(mixing.mask), part) if held is None else held[:, part]
+        put(rows[:readers], base[part])
+        for row, other in enumerate(others, start=readers):
+            put(rows[row], other[part])
+        mixing.add(rows[: readers + len(others)], delta[:, part])
+        yield part, rows
 
 
 def read_reference(base, delta, mask, weight, centred):

@@ -1,0 +1,104 @@
+"""Readers of several blocks mixed in one product: which are, and that nothing else changes."""
+
+import pytest
+import torch
+
+import proofs
+import tiny
+from edgewise import bundles, stream
+from edgewise.cuts import Cuts
+from edgewise.models.model import Model, build
+from edgewise.plan import everything, plan
+from edgewise.workspace import Workspace
+from test_stream import each_kind
+
+DEEP = {
+    "gpt2": ("gpt2", lambda: tiny.gpt2(n_layer=12, n_head=1)),
+    "llama": (
+        "llama-gqa",
+        lambda: tiny.llama(
+            num_hidden_layers=12, num_attention_heads=2, num_key_value_heads=1, hidden_size=8
+        ),
+    ),
+}
+each_deep = pytest.mark.parametrize("name", DEEP)
+
+
+def deep(name: str, dtype: torch.dtype = torch.float32) -> Model:
+    like, make = DEEP[name]
+    return build(make().to(dtype), None, name, tiny.MODELS[like][0], "joint")
+
+
+def bundled(model: Model, mask: torch.Tensor, live: bool = False) -> list[bundles.Bundle]:
+    """Those of a run whose logits are read everywhere."""
+    graph = model.graph
+    work = plan(graph, (mask != 0).numpy() & graph.causal, True) if live else everything(graph)
+    return bundles.bundles(Cuts(work, mask, mask.dtype), work.n_live)
+
+
+@each_deep
+def test_blocks_are_together_where_there_is_room(name: str) -> None:
+    model = deep(name)
+    graph, found = model.graph, bundled(deep(name), tiny.random_mask(model))
+    assert [b.first for b in found] == sorted(b.first for b in found)
+    assert all(b.first <= block <= b.last for block, b in enumerate(found))
+    assert max(b.last - b.first for b in found) >= 2
+    for bundle in {b for b in found if b.cut is not None}:
+        assert bundle.room == graph.mlp_writer(bundle.last) + 1
+        assert bundle.room + len(bundle.cut.rows) <= graph.n_writers
+        readers = [r for b in range(bundle.first, bundle.last + 1) for r in rows(model, b)]
+        assert bundle.cut.rows[:, 0].tolist() == readers
+        assert len(bundle.cut.columns) == graph.writers_before_attention(bundle.first)
+    assert found[-1].cut is None  # there is no room after the last writer
+
+
+def rows(model: Model, block: int) -> list[int]:
+    graph = model.graph
+    attention = graph.attention_readers(block)
+    return [*range(attention.start, attention.stop), graph.mlp_reader(block)]
+
+
+def test_blocks_of_few_entries_stay_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = deep("gpt2")
+    few = torch.zeros(model.graph.n_readers, model.graph.n_writers)
+    few[:, 0] = few[model.graph.logits_reader] = 1.0
+    assert all(b.cut is None for b in bundled(model, few, live=True))
+    assert any(b.cut is not None for b in bundled(model, few))
+    monkeypatch.setattr(bundles, "ROWS", 0)
+    assert all(b.cut is None for b in bundled(model, tiny.random_mask(model)))
+
+
+@each_deep
+@each_kind
+def test_values_and_gradients_are_the_oracle_s(name: str, kind: str) -> None:
+    exact = name == "gpt2"
+    model = deep(name, torch.float64 if exact else torch.float32)
+    mask = tiny.random_mask(model)
+    assert any(b.cut is not None for b in bundled(model, mask))
+    for padding in ("none", "left"):
+        errors = proofs.value_and_gradient(model, mask, tiny.prompts(padding), kind)
+        assert max(errors) < (1e-9 if exact else 1e-3)
+
+
+@each_deep
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("answers", [False, True])
+def test_alone_or_together_is_the_same(
+    name: str, live: bool, answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for buffers used again, which hold what was put there before."""
+    model, given = deep(name, torch.float64), tiny.prompts("right")
+    mask, space = tiny.random_mask(model), Workspace()
+    index = torch.tensor([4, 8]) if answers else None
+    found = []
+    for most in (bundles.ROWS, bundles.ROWS, 0):
+        monkeypatch.setattr(bundles, "ROWS", most)
+        run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
+        z, outer = mask.clone().requires_grad_(), model.outer(given.clean, given.mask)
+        read = stream.masked_read(model, z, outer, run, index, live, space)
+        (read * torch.linspace(-1, 1, read.shape[1])).sum().backward()
+        found.append((read.detach(), z.grad))
+    assert found[2][1].abs().max() > 0
+    for read, gradient in found[:2]:
+        assert tiny.relative(read, found[2][0]) < 1e-5
+        assert tiny.relative(gradient, found[2][1]) < 1e-5
