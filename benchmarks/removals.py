@@ -8,8 +8,8 @@ On a random model of GPT-2 small's shape. Readers spread over the search's order
 would visit them: earlier readers keep all their edges, later ones those of EAP's circuit of the
 given density. Each reader's first edges are decided about in both ways, in turn; the KLs
 of the removals must agree; in how many readers all decisions do is said: the edges of a random
-model do so little that rounding decides some. The plain loop too leaves out what the mask leaves dead. --write puts what comes out
-into docs/scaling.md.
+model do so little that rounding decides some. The plain loop too leaves out what the mask leaves
+dead. --write puts what comes out into docs/scaling.md.
 """
 
 import argparse
@@ -85,8 +85,8 @@ class Both:
 
     @torch.no_grad()
     def error(self, mask: torch.Tensor, reader: int, found: Decided) -> float:
-        """How far the KL that `ours` ended at is from that of a masked run without those edges, over
-        the KL of the corrupted prompts."""
+        """How far the KL that `ours` ended at is from that of a masked run without those edges,
+        over the KL of the corrupted prompts."""
         whole = mask.clone()
         (whole[reader],) = self.rows(mask, reader, [found.removed])
         return abs(found.value - self.kl(self.ready.logits(whole, live=True))) / self.empty
