@@ -5,10 +5,10 @@
         [--ioi-sizes 200 400 10000] [--paper-steps 0] [--part 1/2] [--missing] [--tables]
 
 Edge Pruning runs once for each density and seed; a method that ranks runs once, and its best edges
-are measured at every density; ACDC runs once, at its threshold, on the models where it ends within
-an hour. All are measured on the same unseen prompts. Runs live under runs/results and are gone on
-with or reused, and what each gave is a line of results.csv (`ledger`), which the tables are written
-from: the script may be stopped at any time, and several may work on a part of the plan each.
+are measured at every density; ACDC runs once, at its threshold. All are measured on the same unseen
+prompts. Runs live under runs/results and are gone on with or reused, and what each gave is a line
+of results.csv (`ledger`), which the tables are written from: the script may be stopped at any time,
+and several may work on a part of the plan each.
 --missing leaves out what results.csv has from any machine; --tables writes the tables alone.
 --ioi-sizes N ... adds Edge Pruning trained on N prompts of IOI, in a table of its own;
 --paper-steps N the paper's preset on IOI, at N steps with its warm-ups in proportion (3000 is
@@ -36,7 +36,6 @@ PAGE = Path("docs/results.md")
 MARK = "table"
 TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own number, and 200
 PROMPTS = 200  # that a ranking is averaged over
-ACDC_ENDS = ("gemma3-270m",)  # within an hour on two cores
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
 RANKINGS = ("eap", "eap-ig")
 BY_PROMPTS = "-by-prompts"
@@ -90,7 +89,7 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
     for model in given.models:
         for task in given.tasks:
             for name in given.methods:
-                if name == "edge-pruning" or (name == "acdc" and model not in ACDC_ENDS):
+                if name == "edge-pruning":
                     continue
                 fields = {} if name == "acdc" else {"density": largest, "prompts": PROMPTS}
                 yield Run(model, task, name, METHODS[name](**fields))
