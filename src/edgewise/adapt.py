@@ -71,17 +71,19 @@ def adapt(
 def layouts() -> list[Family]:
     """The known families that differ in more than settings, common ones first.
 
-    Each also with queries or keys that are normalised over all heads, which no identity shows.
+    Each also with queries or keys that are normalised over all heads, which no identity shows; at
+    the end all of them for MLPs that end in another projection or in none.
     """
     order = sorted(known_families(), key=lambda name: (name not in COMMON, name))
     plain: list[Family] = []
     bare: list[Family] = []
     for family in map(family_named, order):
-        only = replace(family, model_type="", handled=frozenset(), refused={})
+        only = replace(family, model_type="", mlp_out=None, handled=frozenset(), refused={})
         if only not in bare:
             bare.append(only)
             plain.append(family)
-    return plain + [replace(f, joint_qk_norm=True) for f in plain if f.joint_qk_norm is False]
+    plain += [replace(f, joint_qk_norm=True) for f in plain if f.joint_qk_norm is False]
+    return plain + [replace(f, mlp_out=None) for f in plain if f.mlp_out is not None]
 
 
 def _tried(hf_model: nn.Module, tokenizer: Any, name: str, embeddings: Embeddings) -> Model:

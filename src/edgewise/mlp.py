@@ -1,7 +1,8 @@
 """The gradient of an MLP's input: of its graph where that was kept, else of another forward.
 
 An MLP's hidden activations are several times as wide as what it reads and writes, so a backward
-pass that computes them again, a slice of tokens at a time, needs the memory of one slice only.
+pass that computes them again, a slice of tokens at a time, needs the memory of one slice only. It
+needn't compute what the last projection makes of them, whose gradient is a product with its matrix.
 """
 
 import torch
@@ -41,10 +42,10 @@ def mlp_backward(
     """
     if write is not None:
         return torch.autograd.grad(write, x, dwrite)[0]
-    parts = []
+    parts, weight = [], block.mlp_out_weight
     for read_at, grad in zip(x.split(TOKENS), dwrite.split(TOKENS), strict=True):
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
-            again = block.mlp_write(leaf)
-        parts += torch.autograd.grad(again, leaf, grad)
+            again = block.mlp_write(leaf) if weight is None else block.mlp_hidden(leaf)
+        parts += torch.autograd.grad(again, leaf, grad if weight is None else grad @ weight)
     return torch.cat(parts)

@@ -16,7 +16,7 @@ model's own code runs on the model's own values, which must agree within a few r
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -220,7 +220,8 @@ def prove_layout(model: Model) -> None:
         for layer, (block, call) in enumerate(zip(model.blocks, outer.calls, strict=True)):
             if model.dtype in SIXTEEN_BITS:
                 whole = copy.deepcopy(without_mlp(block.module, model.family)).float()
-                block = read_block(whole, model.family, model.config, model.graph)
+                family = replace(model.family, mlp_out=None)
+                block = read_block(whole, family, model.config, model.graph)
                 call = call.mapped(_wide)
             found = [_moved(block, call, outer.tokens, seed) for seed in range(3)]
             moved, bent = (torch.stack(each).any(0) for each in zip(*found, strict=True))

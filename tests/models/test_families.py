@@ -229,6 +229,7 @@ def test_an_unknown_type_with_a_known_layout(kind: str, read_as: str, coupled: b
         model = adapt(hf)
     assert model.family.model_type == read_as
     assert model.graph.coupled == coupled
+    assert (model.family.mlp_out is None) == (kind == "olmoe")
     given = tiny.prompts("right")
     assert proofs.decomposition(model, given) < 1e-5
     value, gradient = proofs.value_and_gradient(
@@ -263,8 +264,8 @@ def test_rows_in_another_order_are_noticed() -> None:
 
 def test_layouts_are_tried_once() -> None:
     names = [family.model_type for family in layouts()]
-    plain = [family.model_type for family in layouts() if family.joint_qk_norm is not True]
-    assert len(plain) == len(set(plain))
+    tried = [(f.model_type, f.joint_qk_norm is True, f.mlp_out) for f in layouts()]
+    assert len(tried) == len(set(tried))
     assert {"llama", "gpt2", "gpt_neox"} == set(names[:3])
     assert not {"mistral", "qwen3", "mixtral"} & set(names)
 

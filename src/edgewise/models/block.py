@@ -66,7 +66,11 @@ class Norm:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """The parts of one block; `attention` is a shadow whose projections are feeds and a sink."""
+    """The parts of one block.
+
+    `attention` is a shadow whose projections are feeds and a sink; `mlp` one whose last projection
+    is `mlp_sink`, where it has an `mlp_out`.
+    """
 
     module: nn.Module
     layout: str  # of a fused projection
@@ -81,6 +85,8 @@ class Block:
     feeds: tuple[Feed, ...]
     sink: Sink
     mlp: tuple[nn.Module, ...]
+    mlp_out: nn.Module | None
+    mlp_sink: Sink
     mlp_adds_stream: bool
     attention_norm: Norm | None
     mlp_norm: nn.Module | None
@@ -271,6 +277,15 @@ class Block:
 
     def mlp_write(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """What the MLP adds to the stream when it reads x."""
+        y = self.mlp_hidden(x)
+        if self.mlp_out is not None:
+            y = self.mlp_out(y)
+        if self.mlp_post_norm is not None:
+            y = self.mlp_post_norm(y)
+        return y if self.scale == 1.0 else y * self.scale
+
+    def mlp_hidden(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N I"]:
+        """What its last projection is given then; what it returns, if it has no such projection."""
         h = (x if self.mlp_norm is None else self.mlp_norm(x))[None]
         if self.mlp_adds_stream:
             y = self.mlp[0](h, torch.zeros_like(h))
@@ -278,10 +293,17 @@ class Block:
             y = self.mlp[0](h)
         for module in self.mlp[1:]:
             y = module(y)
-        y = (y[0] if isinstance(y, tuple) else y).reshape(x.shape)
-        if self.mlp_post_norm is not None:
-            y = self.mlp_post_norm(y)
-        return y if self.scale == 1.0 else y * self.scale
+        if self.mlp_out is not None:
+            y, self.mlp_sink.value = self.mlp_sink.value, None
+        return (y[0] if isinstance(y, tuple) else y).reshape(len(x), -1)
+
+    @property
+    def mlp_out_weight(self) -> Float[Tensor, "D I"] | None:
+        """The matrix that takes `mlp_hidden` to what is added, but for a bias; None without one."""
+        if self.mlp_post_norm is not None or not isinstance(self.mlp_out, nn.Linear | Conv1D):
+            return None
+        weight = _matrix(self.mlp_out)
+        return weight if self.scale == 1.0 else weight * self.scale
 
 
 def _kernels(padded: Float[Tensor, "B T ..."]) -> AbstractContextManager[None]:

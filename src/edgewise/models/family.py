@@ -50,6 +50,8 @@ class Family:
     unproject              in the base: what stands between the final norm and the head
     attention              in a block; likewise every norm
     mlp                    in a block: the MLP, or the modules that are one in a row
+    mlp_out                in a block: the MLP's last projection, if what it returns is what the
+                           MLP does (None: it has experts)
     qkv                    in the attention module: three projections, or one fused
     layout                 rows of a fused projection: "concat" [q | k | v], or "grouped" by kv
                            head, [q of the group, k, v] for each
@@ -78,6 +80,7 @@ class Family:
     mlp: str | tuple[str, ...]
     out: str
     qkv: tuple[str, ...]
+    mlp_out: str | None = None
     base: str = ""
     unproject: str | Callable[[Any], str | None] | None = None
     layout: Literal["concat", "grouped"] | Callable[[Any], str] = "concat"

@@ -237,6 +237,10 @@ def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> 
     twin = exchange_at(attention, family.out, sink)
     for path, feed in zip(family.qkv, feeds, strict=True):
         twin = exchange_at(twin, path, feed)
+    mlp_out, mlp_sink, mlps = None, Sink(config.hidden_size), module
+    if family.mlp_out is not None:
+        mlp_out = module.get_submodule(family.mlp_out)
+        mlps = exchange_at(module, family.mlp_out, mlp_sink)
 
     def norm(field: str) -> nn.Module | None:
         path = family.setting(field, config)
@@ -260,7 +264,9 @@ def read_block(module: nn.Module, family: Family, config: Any, graph: Graph) -> 
         attention=twin,
         feeds=feeds,
         sink=sink,
-        mlp=tuple(module.get_submodule(path) for path in family.mlp_path),
+        mlp=tuple(mlps.get_submodule(path) for path in family.mlp_path),
+        mlp_out=mlp_out,
+        mlp_sink=mlp_sink,
         mlp_adds_stream=family.mlp_adds_stream,
         attention_norm=arithmetic("attention_norm"),
         mlp_norm=norm("mlp_norm"),

@@ -36,6 +36,7 @@ FAMILY = Family(
     final_norm="ln_f",
     attention="self_attention",
     mlp="mlp",
+    mlp_out="mlp.dense_4h_to_h",
     out="dense",
     qkv=("query_key_value",),
     layout=lambda config: (

@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="ln_f",
     attention="attn",
     mlp="mlp",
+    mlp_out="mlp.c_proj",
     out="c_proj",
     qkv=("c_attn",),
     attention_norm="ln_1",

@@ -7,6 +7,7 @@ from edgewise.models.families.llama import FAMILY as LLAMA
 FAMILY = replace(
     LLAMA,
     model_type="gpt_oss",
+    mlp_out=None,
     mlp_outputs=2,
     handled=frozenset(
         """

@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="ln_f",
     attention="attn",
     mlp="mlp",
+    mlp_out="mlp.fc_out",
     out="out_proj",
     qkv=("q_proj", "k_proj", "v_proj"),
     attention_norm="ln_1",

@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="norm",
     attention="self_attn",
     mlp="mlp",
+    mlp_out="mlp.down_proj",
     out="o_proj",
     qkv=("q_proj", "k_proj", "v_proj"),
     attention_norm="input_layernorm",

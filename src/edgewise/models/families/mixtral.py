@@ -7,6 +7,7 @@ from edgewise.models.families.llama import FAMILY as LLAMA
 FAMILY = replace(
     LLAMA,
     model_type="mixtral",
+    mlp_out=None,
     handled=frozenset(
         """
         sliding_window num_local_experts num_experts num_experts_per_tok

@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="norm_f",
     attention="attn",
     mlp="ffn",
+    mlp_out="ffn.down_proj",
     out="out_proj",
     qkv=("Wqkv",),
     attention_norm="norm_1",

@@ -18,6 +18,7 @@ FAMILY = Family(
     unproject=lambda config: "project_out" if _projects(config) else None,
     attention="self_attn",
     mlp=("fc1", "activation_fn", "fc2"),
+    mlp_out="fc2",
     out="out_proj",
     qkv=("q_proj", "k_proj", "v_proj"),
     attention_norm="self_attn_layer_norm",

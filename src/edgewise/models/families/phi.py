@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="final_layernorm",
     attention="self_attn",
     mlp="mlp",
+    mlp_out="mlp.fc2",
     out="dense",
     qkv=("q_proj", "k_proj", "v_proj"),
     attention_norm="input_layernorm",

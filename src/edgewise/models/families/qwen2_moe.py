@@ -7,6 +7,7 @@ from edgewise.models.families.llama import FAMILY as LLAMA
 FAMILY = replace(
     LLAMA,
     model_type="qwen2_moe",
+    mlp_out=None,
     handled=frozenset(
         """
         use_sliding_window sliding_window max_window_layers layer_types qkv_bias

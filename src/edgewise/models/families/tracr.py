@@ -8,6 +8,7 @@ FAMILY = Family(
     final_norm="final_norm",
     attention="attention",
     mlp="mlp",
+    mlp_out="mlp.2",
     out="linear",
     qkv=("query", "key", "value"),
     positions=True,
