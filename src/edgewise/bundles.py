@@ -22,6 +22,7 @@ from torch import Tensor
 
 from edgewise.cuts import Cut, Cuts
 from edgewise.ops.mixing import Sparse
+from edgewise.ops.slices import Sliced, slices
 
 ROWS = 64  # that are enough: more readers gain little
 
@@ -41,14 +42,20 @@ class Bundle:
     rows: tuple[slice, ...] = ()
     room: int = 0
 
-    def mix(
-        self, delta: Float[Tensor, "W N D"], buffer: Float[Tensor, "W N D"]
-    ) -> Float[Tensor, "R N D"] | None:
-        """What all of them see of the writers before the first block, in the room of `buffer`."""
+    def mix(self, delta: Float[Tensor, "W N D"], buffer: Float[Tensor, "W N D"]) -> Sliced | None:
+        """What all of them see of the writers before the first block, in the room of `buffer`.
+
+        In slices of one block's readers, each in one stretch of memory: BLAS multiplies batches in
+        one call only of those.
+        """
         if self.cut is None:
             return None
-        held = buffer[self.room :][: len(self.cut.rows)]
-        torch.mm(self.cut.mask, self.cut.seen(delta).flatten(1), out=held.flatten(1))
+        seen, count, held = self.cut.seen(delta), len(self.cut.rows), []
+        memory = buffer[self.room :][:count].flatten(0, 1)
+        for part in slices(seen[0], max(rows.stop - rows.start for rows in self.rows)):
+            rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
+            torch.mm(self.cut.mask, seen[:, part].flatten(1), out=rows.flatten(1))
+            held.append((part, rows))
         return held
 
     def own(self, cuts: Cuts, block: int) -> Cut:
@@ -56,21 +63,23 @@ class Bundle:
         since = 0 if self.cut is None else cuts.graph.writers_before_attention(self.first)
         return cuts.block(block, since)
 
-    def of(self, held: Float[Tensor, "R N D"] | None, block: int) -> Float[Tensor, "r N D"] | None:
+    def of(self, held: Sliced | None, block: int) -> Sliced | None:
         """One block's part of that."""
-        return None if held is None else held[self.rows[block - self.first]]
+        mine = self.rows[block - self.first] if self.rows else None
+        return None if held is None else [(part, rows[mine]) for part, rows in held]
 
     def give(
         self,
-        held: Float[Tensor, "R N D"] | None,
+        held: Sliced | None,
         delta: Float[Tensor, "W N D"],
         ddelta: Float[Tensor, "W N D"],
         dmask: Float[Tensor, "readers writers"],
     ) -> None:
         """Give those writers their gradient, and the mask its, once `held` is all that of reads."""
         if self.cut is not None:
-            dpart = self.cut.mixing.backward(held, self.cut.seen(delta), self.cut.seen(ddelta))
-            self.cut.scatter(dmask, dpart)
+            delta, ddelta = self.cut.seen(delta), self.cut.seen(ddelta)
+            parts = [self.cut.mixing.backward(x, delta[:, at], ddelta[:, at]) for at, x in held]
+            self.cut.scatter(dmask, sum(parts))
 
 
 def bundles(cuts: Cuts, rows: int) -> list[Bundle]:

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from edgewise.ops.mixing import Dense, accumulator
-from edgewise.ops.slices import Room, slices
+from edgewise.ops.slices import Room, Sliced, slices
 
 
 class Read(NamedTuple):
@@ -52,7 +52,7 @@ def read(
     weight: Float[Tensor, "R C D"],
     centred: bool,
     others: Sequence[Float[Tensor, "N D"]] = (),
-    held: Float[Tensor, "r N D"] | None = None,
+    held: Sliced | None = None,
 ) -> Read:
     """The reads of a group of readers, a slice of tokens at a time.
 
@@ -86,7 +86,7 @@ def read_backward(
     dsquare: Float[Tensor, "R N"],
     ddelta: Float[Tensor, "W N D"],
     dwhole: Sequence[Float[Tensor, "N D"]] = (),
-    held: Float[Tensor, "r N D"] | None = None,
+    held: Sliced | None = None,
 ) -> Float[Tensor, "r w"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
@@ -117,15 +117,16 @@ def _mixed(
     readers: int,
     delta: Float[Tensor, "W N D"],
     mixing: Dense,
-    held: Float[Tensor, "r N D"] | None,
+    held: Sliced | None,
 ) -> Iterator[tuple[slice, Float[Tensor, "r n D"]]]:
     """Memory for all rows at one slice of tokens after another, with what readers and others see.
 
     Without `others` the rows after the readers' have any values.
     """
+    count = len(mixing.mask)
     room, put = Room(base), Tensor.copy_ if held is None else Tensor.add_
-    for part in slices(base, len(mixing.mask)):
-        rows = room.take(len(mixing.mask), part) if held is None else held[:, part]
+    fresh = ((part, room.take(count, part)) for part in slices(base, count))
+    for part, rows in fresh if held is None else held:
         put(rows[:readers], base[part])
         for row, other in enumerate(others, start=readers):
             put(rows[row], other[part])

@@ -1,9 +1,13 @@
 """Work on the tokens of a batch a slice at a time, in memory that stays in cache."""
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor
 
 SLICE_BYTES = 4 << 20  # of the wide reader inputs kept at a time
+
+Sliced = Sequence[tuple[slice, Tensor]]  # values of rows, (r, n, D) of one slice after another
 
 
 def slices(base: Float[Tensor, "N D"], rows: int) -> list[slice]:
