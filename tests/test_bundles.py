@@ -8,6 +8,7 @@ import tiny
 from edgewise import bundles, stream
 from edgewise.cuts import Cuts
 from edgewise.models.model import Model, build
+from edgewise.ops import slices
 from edgewise.plan import everything, plan
 from edgewise.workspace import Workspace
 from test_stream import each_kind
@@ -86,19 +87,23 @@ def test_values_and_gradients_are_the_oracle_s(name: str, kind: str) -> None:
 def test_alone_or_together_is_the_same(
     name: str, live: bool, answers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also for buffers used again, which hold what was put there before."""
+    """Also for buffers used again, which hold what was put there before, and cut into slices."""
     model, given = deep(name, torch.float64), tiny.prompts("right")
     mask, space = tiny.random_mask(model), Workspace()
     index = torch.tensor([4, 8]) if answers else None
     found = []
-    for most in (bundles.ROWS, bundles.ROWS, 0):
+    widest = model.graph.n_readers // model.graph.n_layers * model.width * 8  # bytes of a token
+    whole, three = slices.SLICE_BYTES, 3 * widest
+    for most, size in ((64, whole), (64, three), (64, 1), (0, whole)):
         monkeypatch.setattr(bundles, "ROWS", most)
+        monkeypatch.setattr(slices, "SLICE_BYTES", size)
         run, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
         z, outer = mask.clone().requires_grad_(), model.outer(given.clean, given.mask)
         read = stream.masked_read(model, z, outer, run, index, live, space)
         (read * torch.linspace(-1, 1, read.shape[1])).sum().backward()
         found.append((read.detach(), z.grad))
-    assert found[2][1].abs().max() > 0
-    for read, gradient in found[:2]:
-        assert tiny.relative(read, found[2][0]) < 1e-5
-        assert tiny.relative(gradient, found[2][1]) < 1e-5
+    *together, (alone, dalone) = found
+    assert dalone.abs().max() > 0
+    for read, gradient in together:
+        assert tiny.relative(read, alone) < 1e-5
+        assert tiny.relative(gradient, dalone) < 1e-5
