@@ -18,7 +18,7 @@ the paper's).
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ledger
@@ -38,6 +38,7 @@ TRAIN, TEST = {"ioi": 2000}, {"capitals": 100}  # prompts; else the task's own n
 PROMPTS = 200  # that a ranking is averaged over
 TASKS = ("ioi", "greater-than", "gendered-pronoun", "capitals")
 RANKINGS = ("eap", "eap-ig")
+JUDGED = ("greater-than",)  # with right and wrong sets: rankings by their probability too
 BY_PROMPTS = "-by-prompts"
 
 
@@ -68,6 +69,8 @@ class Run:
             return f"{self.method.name}, {self.train:,} prompts"
         if self.name.startswith("paper"):
             return f"paper's preset, {self.method.steps} steps"
+        if getattr(self.method, "metric", None) == "probability_difference":
+            return f"{self.method.name}, by probability"
         return self.method.name
 
     def known(self, densities: list[float]) -> bool:
@@ -78,7 +81,7 @@ class Run:
             if (line.model, line.task, line.method) == (self.model, self.table, self.label)
             and self.seed in line.seeds
         }
-        if self.name in RANKINGS:
+        if self.method.name in RANKINGS:
             return sizes.issuperset(densities)
         return self.method.density in sizes if self.label == "edge-pruning" else bool(sizes)
 
@@ -91,8 +94,14 @@ def planned(given: argparse.Namespace) -> Iterator[Run]:
             for name in given.methods:
                 if name == "edge-pruning":
                     continue
-                fields = {} if name == "acdc" else {"density": largest, "prompts": PROMPTS}
-                yield Run(model, task, name, METHODS[name](**fields))
+                if name == "acdc":
+                    yield Run(model, task, name, METHODS[name]())
+                    continue
+                method = METHODS[name](density=largest, prompts=PROMPTS)
+                yield Run(model, task, name, method)
+                if task in JUDGED:
+                    other = replace(method, metric="probability_difference")
+                    yield Run(model, task, f"{name}-by-probability", other)
         for seed in given.seeds if "edge-pruning" in given.methods else ():
             for task in given.tasks:
                 for density in given.densities:

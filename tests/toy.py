@@ -1,5 +1,7 @@
 """A task made of random tokens for the models of `tiny`, without a tokenizer."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -25,6 +27,15 @@ def task(train: int = 12, longest: int = 6, answers: int = 2) -> Task:
     """`train` prompts, every second of them with a distractor."""
     prompts = tuple(example(i, longest, answers, bool(i % 2)) for i in range(train))
     return Task("toy", {"train": prompts}, pad_id=0, description={"task": "toy"})
+
+
+def judged(train: int = 4) -> Task:
+    """The same with sets of right and wrong answers."""
+    prompts = tuple(
+        replace(one, good=(one.answers[0], i), bad=(i + 4,))
+        for i, one in enumerate(task(train).splits["train"])
+    )
+    return Task("judged", {"train": prompts}, pad_id=0, description={"task": "judged"})
 
 
 def fresh(name: str = "gpt2", dtype: torch.dtype = torch.float32) -> Model:

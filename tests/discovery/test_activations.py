@@ -9,7 +9,7 @@ import oracle
 import tiny
 import toy
 from edgewise.discovery import EAP, EAPIG, discover
-from edgewise.discovery.attribution import task_metric
+from edgewise.discovery.attribution import Metric, task_metric
 from edgewise.errors import ConfigError
 from edgewise.models.model import Model
 from edgewise.tasks import Task
@@ -18,8 +18,14 @@ from unchecked import unchecked
 TASK = toy.task(2)
 
 
-def scores(model: Model, steps: int, task: Task = TASK, **also: str) -> np.ndarray:
-    method = EAPIG(density=1.0, order="value", variant="activations", steps=steps)
+def scores(
+    model: Model,
+    steps: int,
+    task: Task = TASK,
+    metric: Metric = "logit_difference",
+    **also: str,
+) -> np.ndarray:
+    method = EAPIG(1.0, order="value", variant="activations", steps=steps, metric=metric)
     return discover(model, task, method, **also).scores.values.astype(np.float64)
 
 
@@ -32,17 +38,20 @@ def components(model: Model) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "embeddings", "ablation"),
-    [("gpt2", "split", "interchange"), ("llama-gqa", "joint", "zero")],
+    ("name", "embeddings", "ablation", "task", "metric"),
+    [
+        ("gpt2", "split", "interchange", TASK, "logit_difference"),
+        ("llama-gqa", "joint", "zero", toy.judged(2), "probability_difference"),
+    ],
 )
-def test_by_its_definition(name, embeddings, ablation):
+def test_by_its_definition(name, embeddings, ablation, task, metric):
     """<mean over s of dM/dx_r where the component's writes are on the line, x_w - x~_w>."""
     model, steps = tiny.model(name, embeddings), 2
     setting, graph = tiny.setting(model), model.graph
     expected = np.zeros((graph.n_readers, graph.n_writers))
     causal = torch.tensor(graph.causal).float()
     for index in range(2):
-        batch = TASK.batch("train", [index])
+        batch = task.batch("train", [index])
         ids = batch.input_ids
         other = oracle.nothing(setting, ids)
         if ablation == "interchange":
@@ -53,13 +62,13 @@ def test_by_its_definition(name, embeddings, ablation):
                 mask = causal.clone()
                 mask[:, group] *= step / steps
                 found = oracle.run(setting, mask.requires_grad_(), ids, other)
-                value = task_metric(found.logits[batch.rows, batch.cols], batch).sum()
+                value = task_metric(found.logits[batch.rows, batch.cols], batch, metric).sum()
                 slopes = torch.autograd.grad(value, found.reads)
                 for w in group:
                     line = clean.writes[w] - other.writes[w]
                     for r in np.flatnonzero(graph.causal[:, w]):
                         expected[r, w] += (slopes[r] * line).sum().item() / steps / 2
-    found = scores(model, steps, ablation=ablation)
+    found = scores(model, steps, task, metric, ablation=ablation)
     expected = expected[graph.reader_of, graph.writer_of]
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 

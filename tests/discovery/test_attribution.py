@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ import oracle
 import tiny
 import toy
 from edgewise.discovery import EAP, EAPIG, discover
-from edgewise.discovery.attribution import task_metric
-from edgewise.errors import ConfigError, NonFiniteError
+from edgewise.discovery.attribution import Metric, task_metric
+from edgewise.errors import ConfigError, DataError, NonFiniteError
 from edgewise.models.model import Model
 from edgewise.prepared import reference_means
 from edgewise.stream import run
@@ -41,7 +42,10 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def metric(logits: Tensor, one: Example) -> Tensor:
-    """M of a prompt's logits (T, V), in their own precision."""
+    """M of a prompt's logits (T, V), in their own precision: by sets of answers, if it has any."""
+    if one.good:
+        at = logits[one.positions[0]].softmax(-1)
+        return at[list(one.good)].sum() - at[list(one.bad)].sum()
     if one.distractor is None:
         return logits.log_softmax(-1)[one.positions, one.answers].sum()
     row = logits[one.positions[0]]
@@ -81,14 +85,16 @@ def test_a_score_is_the_first_order_effect_of_removing_the_edge(ablation):
     assert error(found[chosen], np.array(expected)) < EXACT
 
 
-def test_the_same_by_the_oracle():
+@pytest.mark.parametrize("chosen_metric", get_args(Metric))
+def test_the_same_by_the_oracle(chosen_metric):
     """Which shares no code with the engine."""
+    task = toy.judged(4) if chosen_metric == "probability_difference" else TASK
     model = tiny.model("gpt2", dtype=torch.float64)
     setting, graph = tiny.setting(model), model.graph
-    found = scores(model)
+    found = scores(model, task, EAP(metric=chosen_metric))
     chosen = range(1, graph.n_edges, 6)
     expected = np.zeros(len(chosen))
-    for one in TASK.splits["train"]:
+    for one in task.splits["train"]:
         other = oracle.interchange(setting, ids(one.corrupted))
         for i, edge in enumerate(chosen):
             at = graph.reader_of[edge], graph.writer_of[edge]
@@ -98,7 +104,7 @@ def test_the_same_by_the_oracle():
                 mask[at] = z
                 logits = oracle.run(setting, mask, ids(one.clean), other).logits[0]
                 values.append(metric(logits, one).item())
-            expected[i] += (values[0] - values[1]) / (2 * STEP) / len(TASK.splits["train"])
+            expected[i] += (values[0] - values[1]) / (2 * STEP) / len(task.splits["train"])
     assert error(found[chosen], expected) < EXACT
 
 
@@ -259,6 +265,16 @@ def test_the_metric_by_hand():
     found = task_metric(logits, batch)
     assert found.tolist() == pytest.approx([5.0 - 2.0, math.log(4 / 8 * 1 / 16)])
     assert task_metric(logits + 100, batch).tolist() == pytest.approx(found.tolist(), abs=1e-4)
+
+
+def test_the_difference_in_probability_by_hand():
+    ask = "probability_difference"
+    both = Example((1, 2), (2, 1), (1,), (0,), good=(0, 1), bad=(3,))
+    row = torch.tensor([[math.log(p) for p in (2, 4, 1, 1)]])
+    assert task_metric(row, collate([both], pad_id=0), ask).tolist() == pytest.approx([5 / 8])
+    neither = replace(both, good=(), bad=())
+    with pytest.raises(DataError, match="1 of 2 prompts have none"):
+        task_metric(row.repeat(2, 1), collate([both, neither], pad_id=0), ask)
 
 
 def test_the_metric_of_16_bit_logits_is_float32():

@@ -27,9 +27,14 @@ def scores(model: Model, method: ExactPatching = METHOD, task: Task = TASK, **al
     return discover(model, task, method, **also).scores.values.astype(np.float64)
 
 
+def asked(metric: str) -> Task:
+    """Prompts that a metric can be taken of."""
+    return toy.judged(4) if metric == "probability_difference" else TASK
+
+
 def by_run(model: Model, metric: str, ablation: str, edges: range) -> np.ndarray:
     """M(full) - M(full without the edge), by the public `run` on whole prompts."""
-    batch = TASK.batch("train", range(4))
+    batch = asked(metric).batch("train", range(4))
     settings = {"ablation": ablation, "attention_mask": batch.attention_mask}
     if ablation == "interchange":
         settings["counterfactual_ids"] = batch.counterfactual_ids
@@ -40,7 +45,7 @@ def by_run(model: Model, metric: str, ablation: str, edges: range) -> np.ndarray
         logits = run(model, batch.input_ids, mask, **settings)[batch.rows, batch.cols]
         if metric == "kl":
             return -(kl_rows(full, logits) * batch.weights).sum().item()
-        return task_metric(logits, batch).mean().item()
+        return task_metric(logits, batch, metric).mean().item()
 
     full = run(model, batch.input_ids, None, **settings)[batch.rows, batch.cols]
     found = []
@@ -57,12 +62,14 @@ def by_run(model: Model, metric: str, ablation: str, edges: range) -> np.ndarray
         ("gpt2", "logit_difference", "interchange"),
         ("gpt2", "kl", "mean"),
         ("llama-gqa", "kl", "interchange"),
+        ("llama-gqa", "probability_difference", "interchange"),
         ("post-norm-only", "logit_difference", "zero"),
     ],
 )
 def test_a_score_is_what_removing_the_edge_does(name, metric, ablation):
     model = tiny.model(name)
-    found = scores(model, replace(METHOD, metric=metric, trials=5), ablation=ablation)
+    method = replace(METHOD, metric=metric, trials=5)
+    found = scores(model, method, asked(metric), ablation=ablation)
     edges = range(0, model.graph.n_edges, 4)
     expected = by_run(model, metric, ablation, edges)
     np.testing.assert_allclose(found[edges], expected, atol=2e-5)

@@ -17,8 +17,9 @@ effect
                      score = 1/S sum_s dM/dz_rw at z = s/S for the edges out of c, 1 for others
 
 M is the logit difference of answer and distractor at the first answer token, or where there is no
-distractor the log-probability of the whole answer: KL(full || circuit) has no gradient at its
-minimum, the full model.
+distractor the log-probability of the whole answer; or, of prompts with sets of right and wrong
+answers, their difference in probability. KL(full || circuit) has no gradient at its minimum, the
+full model.
 
 As S grows, the scores of all edges out of a component add up to M(full) - M(component ablated) with
 "activations", and those of all edges out of the embedding to M(full) - M(corrupted) with "inputs".
@@ -38,8 +39,10 @@ from edgewise import runtime
 from edgewise.discovery.batches import in_order
 from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.ranking import finite, ranked
+from edgewise.errors import DataError
 from edgewise.gradient import FullRun
 from edgewise.graph import Graph
+from edgewise.metrics import probability_difference
 from edgewise.prepared import Prepared
 from edgewise.scores import Order
 from edgewise.stream import dense_mask
@@ -47,6 +50,7 @@ from edgewise.tasks.example import Batch
 from edgewise.workspace import Workspace
 
 Variant = Literal["inputs", "activations"]
+Metric = Literal["logit_difference", "probability_difference"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class EAP:
     """Edge attribution patching over the training split.
 
     density, edges    size of the circuit: one of the two
+    metric            "logit_difference" (the answer's log-probability where there is no
+                      distractor) or "probability_difference", of right and wrong answers
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all)
     batch_size        prompts at a time
@@ -62,6 +68,7 @@ class EAP:
     name: ClassVar[str] = "eap"
     density: float | None = 0.02
     edges: int | None = None
+    metric: Metric = "logit_difference"
     order: Order = "magnitude"
     prompts: int | None = None
     batch_size: int = 16
@@ -80,6 +87,7 @@ class EAPIG:
                       "activations": along that from each component's ablated to its clean write,
                       2 L + 1 times the work
     steps             runs on a line; 1 is EAP
+    metric            as of `EAP`
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all)
     batch_size        prompts at a time
@@ -90,6 +98,7 @@ class EAPIG:
     edges: int | None = None
     variant: Variant = "inputs"
     steps: int = 5
+    metric: Metric = "logit_difference"
     order: Order = "magnitude"
     prompts: int | None = None
     batch_size: int = 16
@@ -101,13 +110,15 @@ class EAPIG:
 
 def eap(method: EAP, search: Search) -> Result:
     """Rank edges by their EAP scores."""
-    values = eap_values(search, method.batch_size, method.prompts)
+    values = eap_values(search, method.batch_size, method.prompts, metric=method.metric)
     return ranked(search, values, method.density, method.edges, method.order)
 
 
 def eap_ig(method: EAPIG, search: Search) -> Result:
     """Rank edges by their EAP-IG scores."""
-    values = eap_values(search, method.batch_size, method.prompts, method.steps, method.variant)
+    values = eap_values(
+        search, method.batch_size, method.prompts, method.steps, method.variant, method.metric
+    )
     return ranked(search, values, method.density, method.edges, method.order)
 
 
@@ -117,17 +128,20 @@ def eap_values(
     prompts: int | None = None,
     steps: int = 1,
     variant: Variant = "inputs",
+    metric: Metric = "logit_difference",
 ) -> Float[Tensor, " E"]:
     """Mean over training prompts of EAP-IG's scores in `steps` steps, signed; 1 step is EAP."""
     total = torch.zeros(search.model.graph.n_edges, device=search.model.device)
     gradient = _along_inputs if variant == "inputs" or steps == 1 else _along_activations
     workspace = Workspace()
     for ready in in_order(search, batch_size, prompts, "attribution", full=False):
-        total += gradient(ready, steps, workspace)
+        total += gradient(ready, steps, metric, workspace)
     return finite(runtime.total(total))
 
 
-def _along_inputs(ready: Prepared, steps: int, workspace: Workspace) -> Float[Tensor, " E"]:
+def _along_inputs(
+    ready: Prepared, steps: int, metric: Metric, workspace: Workspace
+) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
     clean = FullRun(model, outer, other, ready.own, graphs=steps == 1)
@@ -140,13 +154,15 @@ def _along_inputs(ready: Prepared, steps: int, workspace: Workspace) -> Float[Te
             run = FullRun(model, replace(outer, embeddings=line), other, ready.own, graphs=True)
         read = run.stream[run.place(ready.index)].requires_grad_()
         with torch.enable_grad():
-            metric = task_metric(model.head(read), ready.batch) @ ready.batch.prompt_weights
-        (dread,) = torch.autograd.grad(metric, read)
+            value = weighted(model.head(read), ready.batch, metric)
+        (dread,) = torch.autograd.grad(value, read)
         total = total + run.gradient(dread, ready.index, delta) / steps
     return total[torch.tensor(model.graph.valid, device=total.device)]
 
 
-def _along_activations(ready: Prepared, steps: int, workspace: Workspace) -> Float[Tensor, " E"]:
+def _along_activations(
+    ready: Prepared, steps: int, metric: Metric, workspace: Workspace
+) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz, as each edge's writer
     goes along its line."""
     graph = ready.model.graph
@@ -157,8 +173,8 @@ def _along_activations(ready: Prepared, steps: int, workspace: Workspace) -> Flo
         for step in range(1, steps + 1):
             z = torch.where(own, step / steps, 1.0).requires_grad_()
             logits = ready.logits(dense_mask(graph, z), workspace=workspace)
-            metric = task_metric(logits, ready.batch) @ ready.batch.prompt_weights
-            total += torch.where(own, torch.autograd.grad(metric, z)[0], 0.0) / steps
+            value = weighted(logits, ready.batch, metric)
+            total += torch.where(own, torch.autograd.grad(value, z)[0], 0.0) / steps
     return total
 
 
@@ -172,8 +188,27 @@ def _components(graph: Graph) -> Iterator[range]:
         yield range(mlp, mlp + 1)
 
 
-def task_metric(logits: Float[Tensor, "A V"], batch: Batch) -> Float[Tensor, " B"]:
-    """M of each prompt."""
+def weighted(
+    logits: Float[Tensor, "A V"], batch: Batch, metric: Metric = "logit_difference"
+) -> Float[Tensor, ""]:
+    """The weighted sum of M over a batch's prompts."""
+    return task_metric(logits, batch, metric) @ batch.prompt_weights
+
+
+def task_metric(
+    logits: Float[Tensor, "A V"], batch: Batch, metric: Metric = "logit_difference"
+) -> Float[Tensor, " B"]:
+    """M of each prompt; DataError for one that lacks the sets that a probability difference asks
+    for."""
+    if metric == "probability_difference":
+        found = probability_difference(logits, batch)
+        if len(found) < len(batch):
+            raise DataError(
+                f"metric='probability_difference' needs right or wrong answers of every prompt, "
+                f"and {len(batch) - len(found)} of {len(batch)} prompts have none: use "
+                "'logit_difference', or list them (`answers`, `distractors`)"
+            )
+        return found
     rows = logits.float()
     answer = rows.gather(1, batch.answers[:, None])[:, 0]
     whole = answer.new_zeros(len(batch)).index_add(0, batch.rows, answer - rows.logsumexp(-1))

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from edgewise.discovery.attribution import task_metric
+from edgewise.discovery.attribution import weighted
 from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.journal import Journal
 from edgewise.discovery.ranking import ranked
@@ -26,7 +26,7 @@ from edgewise.prepared import Prepared
 from edgewise.scores import Order
 from edgewise.stream import as_mask
 
-Metric = Literal["logit_difference", "kl"]
+Metric = Literal["logit_difference", "probability_difference", "kl"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class ExactPatching:
     """Remove every edge alone and measure.
 
     density, edges    size of the circuit: one of the two
-    metric            "logit_difference" (the answer's log-probability where there is no
-                      distractor) or "kl"
+    metric            as of `EAP`, or "kl"
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all), held in memory together
     batch_size        prompts at a time
@@ -60,7 +59,7 @@ def exact(method: ExactPatching, search: Search) -> Result:
     """Rank edges by their effects, from the last checkpoint if there is one."""
     graph, mask = search.model.graph, as_mask(search.model, None)
     trials = Trials(search, method.batch_size, method.prompts, method.trials)
-    measure = partial(trials.measure, METRICS[method.metric], mask)
+    measure = partial(trials.measure, partial(_measured, method.metric), mask)
     journal = Journal(search, "patching", graph.n_edges)
     saved = journal.restore()
     effects = torch.zeros(graph.n_edges, dtype=torch.float64)
@@ -79,12 +78,6 @@ def exact(method: ExactPatching, search: Search) -> Result:
     return replace(result, history=tuple(journal.history))
 
 
-def _task_metric(ready: Prepared, logits: Float[Tensor, "A V"]) -> Float[Tensor, ""]:
-    return task_metric(logits, ready.batch) @ ready.batch.prompt_weights
-
-
-def _closeness(ready: Prepared, logits: Float[Tensor, "A V"]) -> Float[Tensor, ""]:
-    return -divergence(ready, logits)
-
-
-METRICS = {"logit_difference": _task_metric, "kl": _closeness}
+def _measured(metric: Metric, ready: Prepared, logits: Float[Tensor, "A V"]) -> Float[Tensor, ""]:
+    """M of a batch."""
+    return -divergence(ready, logits) if metric == "kl" else weighted(logits, ready.batch, metric)
