@@ -219,6 +219,20 @@ def test_clicking_a_node_lists_exactly_its_edges(open_page: Open, name: str) -> 
     assert page.node(name).get_attribute("aria-pressed") == "true"
 
 
+def test_heads_are_dark_that_have_edges_of_their_own(open_page: Open) -> None:
+    """Keys and values that others of their group read make none of them so."""
+    circuit = random_scores(GRAPH).top(60)
+    page, alive = open_page(circuit), circuit.pruned().edges
+    own = {edge.split("->")[0] for edge in alive}
+    own |= {edge.split("->")[1].removesuffix("<q>") for edge in alive if edge.endswith("<q>")}
+    heads = [f"a{layer}.h{head}" for layer in range(6) for head in range(6)]
+    dark = {name for name in heads if page.node(name).get_attribute("data-level") != "0"}
+    assert dark == own & set(heads)
+    groups = {edge.split("->")[1][:-3] for edge in alive if edge[-3:] in ("<k>", "<v>")}
+    fed = {f"{g[:-1]}{3 * int(g[-1]) + i}" for g in groups for i in range(3)}
+    assert fed - dark
+
+
 def test_paths_are_those_of_python(open_page: Open) -> None:
     scores = random_scores(GRAPH)
     circuit = scores.top(140)

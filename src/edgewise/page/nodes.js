@@ -129,13 +129,17 @@ function drawNodes() {
 // How much a component is used, in steps: 0 for no edge, 4 for the most edges.
 function markNodes() {
   const degree = new Int32Array(graph.nWriters + 1);
+  const shared = []; // keys and values are used only by heads that have other edges
   const read = new Set(); // bars
   for (const place of scene.drawn) {
     degree[index.writer[place]]++;
     const { kind, layer, place: group, feeds } = graph.readers[index.reader[place]];
-    for (const component of feeds) degree[component]++;
+    if (feeds.length > 1) shared.push(feeds);
+    else degree[feeds[0]]++;
     if (kind === "k" || kind === "v") read.add(layer * graph.G + group);
   }
+  const used = degree.map(Math.sign);
+  for (const feeds of shared) for (const component of feeds) degree[component] += used[component];
   stage.bars.forEach((bar, i) => bar.classList.toggle("read", read.has(i)));
   let most = 1;
   graph.components.forEach(({ kind }, i) => {
