@@ -50,6 +50,9 @@ bench: $(STAMPS)/test ## check the gradient, then time a step against plain Hugg
 results: $(STAMPS)/results ## regenerate the tables of docs/results.md (a day; goes on where it stopped)
 	$(BIN)/python benchmarks/results.py --models smollm2-135m --tasks ioi --densities 0.02 0.01 0.005 0.05 0.1 --paper-steps 120
 	$(BIN)/python benchmarks/results.py --ioi-sizes 200 400 10000
+	for size in "capitals 0.001656" "gendered-pronoun 0.00075" "greater-than 0.001769"; do set -- $$size; \
+	  $(BIN)/python benchmarks/results.py --models smollm2-135m --methods edge-pruning --seeds 0 --tasks $$1 --densities $$2 || exit 1; \
+	done
 	$(BIN)/python benchmarks/known_circuits.py
 
 # An environment that has all of .venv but its own transformers. `newest` asks PyPI each time.
