@@ -188,9 +188,7 @@ def _components(graph: Graph) -> Iterator[range]:
         yield range(mlp, mlp + 1)
 
 
-def weighted(
-    logits: Float[Tensor, "A V"], batch: Batch, metric: Metric = "logit_difference"
-) -> Float[Tensor, ""]:
+def weighted(logits: Float[Tensor, "A V"], batch: Batch, metric: Metric) -> Float[Tensor, ""]:
     """The weighted sum of M over a batch's prompts."""
     return task_metric(logits, batch, metric) @ batch.prompt_weights
 
