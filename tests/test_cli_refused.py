@@ -138,6 +138,12 @@ def test_mistakes_are_found_before_any_work(home, tmp_path, capsys, monkeypatch,
     assert not Path("run/metrics.jsonl").exists()
 
 
+def test_a_metric_that_the_prompts_lack_is_refused_by_its_flag(home, tmp_path, capsys):
+    argv = discover(home, tmp_path / "run", "--metric", "probability_difference", method="eap")
+    assert "--metric probability_difference: the training prompts" in refused(capsys, argv)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_without_a_tokenizer_is_refused(home, tmp_path, capsys):
     tiny_files.folder(tmp_path / "bare", with_tokenizer=False)
     argv = discover(home, tmp_path / "run")

@@ -12,7 +12,7 @@ from torch import Tensor
 import oracle
 import tiny
 import toy
-from edgewise.discovery import EAP, EAPIG, discover
+from edgewise.discovery import EAP, EAPIG, ExactPatching, discover
 from edgewise.discovery.attribution import Metric, task_metric
 from edgewise.errors import ConfigError, DataError, NonFiniteError
 from edgewise.models.model import Model
@@ -272,9 +272,6 @@ def test_the_difference_in_probability_by_hand():
     both = Example((1, 2), (2, 1), (1,), (0,), good=(0, 1), bad=(3,))
     row = torch.tensor([[math.log(p) for p in (2, 4, 1, 1)]])
     assert task_metric(row, collate([both], pad_id=0), ask).tolist() == pytest.approx([5 / 8])
-    neither = replace(both, good=(), bad=())
-    with pytest.raises(DataError, match="1 of 2 prompts have none"):
-        task_metric(row.repeat(2, 1), collate([both, neither], pad_id=0), ask)
 
 
 def test_the_metric_of_16_bit_logits_is_float32():
@@ -291,6 +288,18 @@ def test_scores_that_are_no_numbers_are_refused(value):
     model.hf.transformer.h[1].mlp.c_proj.weight[0, 0] = value
     with pytest.raises(NonFiniteError, match="dtype='float32'"):
         discover(model, TASK, EAP())
+
+
+@pytest.mark.parametrize("method", [EAP, EAPIG, ExactPatching])
+def test_prompts_without_the_sets_of_a_difference_in_probability_are_refused(method, tmp_path):
+    judged, plain = toy.judged(2).splits["train"], TASK.splits["train"]
+    ask, out = method(density=1.0, metric="probability_difference"), tmp_path / "run"
+    some = replace(TASK, splits={"train": (judged[0], plain[0])})
+    for task, said in ((some, "1 of 2 training prompts"), (TASK, "the training prompts of")):
+        with pytest.raises(DataError, match=f"metric='probability_difference': {said}"):
+            discover(tiny.model("gpt2"), task, ask, out=out)
+    assert not out.exists()
+    discover(tiny.model("gpt2"), some, replace(ask, prompts=1), out=out)
 
 
 def test_an_order_that_there_is_not_is_refused():

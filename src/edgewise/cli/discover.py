@@ -16,8 +16,8 @@ from edgewise.cli.flags import OWN, MaybeFloat, MaybeInt, MaybePlace, MaybeText,
 from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
-from edgewise.discovery.search import search_dtype
-from edgewise.errors import ConfigError
+from edgewise.discovery.search import check, search_dtype
+from edgewise.errors import ConfigError, DataError
 from edgewise.graph import Graph
 from edgewise.loading import DTYPES, load
 from edgewise.models.model import Model
@@ -71,7 +71,7 @@ class Discover:
         """In each process, if `torchrun` started several."""
         output = Output(self.command.json, self.command.quiet, not runtime.is_main())
         model, task = self.loaded(output)
-        self.check_method(model.graph)
+        self.check_method(model.graph, task)
         output.say(self.plan(model, task))
         if not self.finished:
             session.ask(model, task, OWN, output)
@@ -157,12 +157,16 @@ class Discover:
         }
         runs.check(command.out, known, command.overwrite)
 
-    def check_method(self, graph: Graph | None = None) -> None:
-        """ConfigError that names the method's flags; without a graph, for what is wrong in any."""
+    def check_method(self, graph: Graph | None = None, task: Task | None = None) -> None:
+        """An error that names the method's flags; without graph and task, for what is wrong in
+        any."""
         try:
-            self.method.check(graph)
-        except ConfigError as error:
-            raise ConfigError(flags.as_typed(str(error), type(self.method))) from error
+            if graph is None or task is None:
+                self.method.check()
+            else:
+                check(self.method, graph, task)
+        except (ConfigError, DataError) as error:
+            raise type(error)(flags.as_typed(str(error), type(self.method))) from error
 
     def plan(self, model: Model, task: Task) -> str:
         """What is about to be done, in a few lines."""

@@ -17,7 +17,7 @@ def search(file: Path, out: Path, output: Output) -> Sequence[Path]:
     first = next(iter(runs.values()))
     model, task = first.loaded(output)
     for run in runs.values():
-        run.method.check(model.graph)
+        run.check_method(model.graph, task)
     output.say(session.subject(model, task))
     if not all(run.finished for run in runs.values()):
         session.ask(model, task, OWN, output)

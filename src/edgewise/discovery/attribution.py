@@ -47,6 +47,8 @@ from edgewise.prepared import Prepared
 from edgewise.scores import Order
 from edgewise.stream import dense_mask
 from edgewise.tasks.example import Batch
+from edgewise.tasks.sampling import Lazy
+from edgewise.tasks.task import Task
 from edgewise.workspace import Workspace
 
 Variant = Literal["inputs", "activations"]
@@ -188,6 +190,22 @@ def _components(graph: Graph) -> Iterator[range]:
         yield range(mlp, mlp + 1)
 
 
+def check_metric(metric: str, task: Task, prompts: int | None = None) -> None:
+    """DataError where the first `prompts` of a task's training prompts (None: all) lack the sets
+    of answers that a probability difference is of."""
+    if metric != "probability_difference":
+        return
+    examples = task.examples("train")[:prompts]
+    shown = examples[:1] if isinstance(examples, Lazy) else examples  # one rule makes them all
+    lacking = sum(not (example.good or example.bad) for example in shown)
+    if lacking:
+        some = "the" if lacking == len(shown) else f"{lacking} of {len(shown)}"
+        raise DataError(
+            f"metric={metric!r}: {some} training prompts of {task.name!r} have no set of right or "
+            "wrong answers. Use 'logit_difference', or list them (`answers`, `distractors`)"
+        )
+
+
 def weighted(logits: Float[Tensor, "A V"], batch: Batch, metric: Metric) -> Float[Tensor, ""]:
     """The weighted sum of M over a batch's prompts."""
     return task_metric(logits, batch, metric) @ batch.prompt_weights
@@ -196,17 +214,9 @@ def weighted(logits: Float[Tensor, "A V"], batch: Batch, metric: Metric) -> Floa
 def task_metric(
     logits: Float[Tensor, "A V"], batch: Batch, metric: Metric = "logit_difference"
 ) -> Float[Tensor, " B"]:
-    """M of each prompt; DataError for one that lacks the sets that a probability difference asks
-    for."""
+    """M of each prompt, which has what M needs (`check_metric`)."""
     if metric == "probability_difference":
-        found = probability_difference(logits, batch)
-        if len(found) < len(batch):
-            raise DataError(
-                f"metric='probability_difference' needs right or wrong answers of every prompt, "
-                f"and {len(batch) - len(found)} of {len(batch)} prompts have none: use "
-                "'logit_difference', or list them (`answers`, `distractors`)"
-            )
-        return found
+        return probability_difference(logits, batch)
     rows = logits.float()
     answer = rows.gather(1, batch.answers[:, None])[:, 0]
     whole = answer.new_zeros(len(batch)).index_add(0, batch.rows, answer - rows.logsumexp(-1))

@@ -17,7 +17,7 @@ from edgewise import runs, runtime
 from edgewise.ablation import Ablation
 from edgewise.circuit import Circuit
 from edgewise.discovery.acdc import ACDC, acdc
-from edgewise.discovery.attribution import EAP, EAPIG, eap, eap_ig
+from edgewise.discovery.attribution import EAP, EAPIG, check_metric, eap, eap_ig
 from edgewise.discovery.edge_pruning import EdgePruning
 from edgewise.discovery.exact import ExactPatching, exact
 from edgewise.discovery.found import Found, Method, Progress, Result, Search
@@ -26,6 +26,7 @@ from edgewise.discovery.memory import prompts_within
 from edgewise.discovery.random import Random, random
 from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
+from edgewise.graph import Graph
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model, cast, multiplies_bfloat16
 from edgewise.peak import Peak
@@ -77,8 +78,7 @@ def discover(
     if type(method) not in _SEARCHES:
         known = ", ".join(kind.__name__ for kind in _SEARCHES)
         raise ConfigError(f"no method {method!r}: discover takes one of {known}")
-    method.check(model.graph)
-    task.examples("train")
+    check(method, model.graph, task)
     if ablation not in ("interchange", "mean", "zero"):
         raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
     if seed < 0:
@@ -105,6 +105,14 @@ def discover(
     finally:
         if folder is not None:
             folder.close()
+
+
+def check(method: Method, graph: Graph, task: Task) -> None:
+    """ConfigError or DataError if a method can't search a graph for what a task has."""
+    method.check(graph)
+    task.examples("train")
+    if isinstance(method, EAP | EAPIG | ExactPatching):
+        check_metric(method.metric, task, method.prompts)
 
 
 def describe(
