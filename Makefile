@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 PYTEST_ARGS ?=
+WORKERS ?= 2
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist worksteal
 MATRIX := .venv-matrix
 LOWEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+)",$$/\1/p' pyproject.toml)
 
@@ -25,15 +27,15 @@ demo: $(STAMPS)/demo ## find SmolLM2's circuit for indirect objects, from nothin
 	@echo "==> Discovering the circuit; runs/demo keeps the result, and an interrupted run goes on from there"
 	$(BIN)/edgewise discover --model smollm2-135m --task ioi --method edge-pruning --density 0.02 --train 2000 --test 200 --out runs/demo
 
-test: $(STAMPS)/test ## run the tests (PYTEST_ARGS="-m slow" for those of minutes)
+test: $(STAMPS)/test ## run the tests, WORKERS=2 at a time (PYTEST_ARGS="-m slow" for those of minutes)
 	@echo "==> Testing"
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python $(PYTEST) $(PYTEST_ARGS)
 
 test-matrix: $(MATRIX)/lowest $(MATRIX)/newest ## prove every family with the oldest and the newest transformers
 	@for version in lowest newest; do \
 	  python=$(MATRIX)/$$version/bin/python; \
 	  $$python -c 'import transformers; print("==> Proving every family with transformers", transformers.__version__)'; \
-	  $$python -m pytest -p no:cacheprovider tests/models/test_families.py tests/models/test_adapt.py $(PYTEST_ARGS) || exit 1; \
+	  $$python $(PYTEST) -p no:cacheprovider tests/models/test_families.py tests/models/test_adapt.py $(PYTEST_ARGS) || exit 1; \
 	done
 
 check: $(STAMPS)/test ## lint and check the formatting
