@@ -1,13 +1,16 @@
 """Fields that can't be meant, of every method but Edge Pruning, are refused before any work."""
 
 import math
+import re
 
+import numpy as np
 import pytest
 
 import tiny
 import toy
 from edgewise.discovery import ACDC, EAP, EAPIG, ExactPatching, Magnitude, Random, discover
 from edgewise.errors import ConfigError
+from unchecked import unchecked
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,27 @@ def test_values_that_cannot_be_meant_are_refused(method, field, tmp_path):
     with pytest.raises(ConfigError, match=field):
         discover(tiny.model("gpt2"), toy.task(5), method, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "said"),
+    [
+        (EAP, {"density": "0.5"}, "density='0.5': it must be float or None, not str"),
+        (EAP, {"prompts": 2.5}, "prompts=2.5: it must be int or None, not float"),
+        (EAP, {"batch_size": True}, "batch_size=True: it must be int, not bool"),
+        (ACDC, {"threshold": None}, "threshold=None: it must be float, not NoneType"),
+        (Random, {"density": None, "edges": 3.0}, "edges=3.0: it must be int or None"),
+    ],
+)
+def test_values_of_another_type_are_refused(method, fields, said):
+    with unchecked(), pytest.raises(ConfigError, match=re.escape(said)):
+        method(**fields).check()
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    with unchecked():
+        method = Random(density=None, edges=np.int64(70))
+        found = discover(tiny.model("gpt2"), toy.task(5), method, out=tmp_path / "run")
+        again = discover(tiny.model("gpt2"), toy.task(5), method, out=tmp_path / "run")
+    assert found.circuit == again.circuit
+    assert len(found.circuit) == 70

@@ -76,8 +76,8 @@ class EAP:
     batch_size: int = 16
 
     def check(self, graph: Graph | None = None) -> None:
-        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1)
+        check_size(self.density, self.edges, graph)
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class EAPIG:
     batch_size: int = 16
 
     def check(self, graph: Graph | None = None) -> None:
-        check_size(self.density, self.edges, graph)
         check_fields(self, steps=1, prompts=1, batch_size=1)
+        check_size(self.density, self.edges, graph)
 
 
 def eap(method: EAP, search: Search) -> Result:

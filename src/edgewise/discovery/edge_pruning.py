@@ -137,8 +137,8 @@ class EdgePruning:
         return cls(**{**published, **changes})
 
     def check(self, graph: Graph | None = None) -> None:
-        check_size(self.density, self.edges, graph)
         check_fields(self, **_AT_LEAST)
+        check_size(self.density, self.edges, graph)
         for field in fields(self):
             control, value = _ONLY.get(field.name), getattr(self, field.name)
             if control not in (None, self.control) and value != field.default:

@@ -51,8 +51,8 @@ class ExactPatching:
     trials: int = 8
 
     def check(self, graph: Graph | None = None) -> None:
-        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1, trials=1)
+        check_size(self.density, self.edges, graph)
 
 
 def exact(method: ExactPatching, search: Search) -> Result:

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 from edgewise.ablation import Ablation, Means
@@ -98,15 +100,27 @@ def check_size(density: float | int | None, edges: int | None, graph: Graph | No
 
 
 def check_fields(method: Method, **at_least: float | int) -> None:
-    """ConfigError for a field that is none of its choices, no finite number, or below its least."""
+    """ConfigError for a field that is none of its choices, of another type, no finite number, or
+    below its least."""
     for field in fields(method):
         name, value = field.name, getattr(method, field.name)
-        if value is None:
+        if value is None and NoneType in get_args(field.type):
             continue
         if get_origin(field.type) is Literal and value not in get_args(field.type):
             choices = " or ".join(map(repr, get_args(field.type)))
             raise ConfigError(f"{name}={value!r}: it must be {choices}")
-        if isinstance(value, float) and not math.isfinite(value):
+        if get_origin(field.type) is not Literal:
+            _check_type(name, value, field.type)
+        if isinstance(value, Real) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: it must be a finite number")
         if name in at_least and value < at_least[name]:
             raise ConfigError(f"{name}={value}: it must be at least {at_least[name]}")
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    """ConfigError for a value of another type than a field's; numpy's numbers are numbers."""
+    kinds = get_args(hint) or (hint,)
+    fitting = tuple({int: Integral, float: Real}.get(kind, kind) for kind in kinds)
+    if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise ConfigError(f"{name}={value!r}: it must be {wanted}, not {type(value).__name__}")

@@ -41,8 +41,8 @@ class Magnitude:
     batch_size: int = 16
 
     def check(self, graph: Graph | None = None) -> None:
-        check_size(self.density, self.edges, graph)
         check_fields(self, prompts=1, batch_size=1)
+        check_size(self.density, self.edges, graph)
 
 
 def magnitude(method: Magnitude, search: Search) -> Result:

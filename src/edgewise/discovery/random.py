@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from edgewise.discovery.found import Result, Search, check_size
+from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.ranking import ranked
 from edgewise.graph import Graph
 
@@ -23,6 +23,7 @@ class Random:
     edges: int | None = None
 
     def check(self, graph: Graph | None = None) -> None:
+        check_fields(self)
         check_size(self.density, self.edges, graph)
 
 

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from edgewise import runs, runtime
@@ -129,7 +130,7 @@ def describe(
             "embeddings": model.graph.embeddings,
         },
         "task": {**task.description, "name": task.name, "fingerprint": task.fingerprint()},
-        "method": {"name": method.name, **asdict(method)},
+        "method": {"name": method.name, **_plain(asdict(method))},
         "ablation": ablation,
         "seed": seed,
         "search_dtype": search_dtype(model, method),
@@ -138,6 +139,11 @@ def describe(
             "python": platform.python_version(),
         },
     }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with Python's numbers for numpy's, which JSON has not."""
+    return {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
 
 
 def _search(
