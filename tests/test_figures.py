@@ -46,7 +46,7 @@ def test_plot_writes_every_format_the_same_each_time(tmp_path: Path, suffix: str
 
 def test_plot_names_runs_and_metrics(tmp_path: Path) -> None:
     text = plot({"mine": a_report(0), "theirs": a_report(1)}, tmp_path / "a.svg").read_text()
-    for word in ("mine", "theirs", "KL divergence (nats)", "exact match", "10%"):
+    for word in ("mine", "theirs", "full model", "no edges", "KL divergence (nats)", "10%"):
         assert word in text
 
 

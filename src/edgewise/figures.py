@@ -8,6 +8,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ _METRICS = {
     "probability_difference": "probability difference",
     "kendall_tau": "Kendall's tau",
 }
+# Rows of a report, as lines across.
+_LINES = (("full", "full model", "-"), ("empty", "no edges", "--"))
 
 
 def plot(
@@ -69,8 +72,8 @@ def plot(
     """Metrics against density, a panel each and a line for each run, into the file `path`.
 
     Lines go through the points of the reports' curves, in bands of their 95% intervals. The
-    circuits are larger points with theirs. Grey lines are the full model and, dashed, no edges,
-    where all reports agree on them.
+    circuits are larger points with theirs. Grey lines are the full model and no edges, where all
+    reports agree on them.
 
     Raises ConfigError without matplotlib or for another suffix, DataError if there is nothing to
     plot or a report lacks a metric.
@@ -83,12 +86,21 @@ def plot(
                 report.metric(metric)
             except DataError as error:
                 raise DataError(f"{name}: {error}") from error
-    with paper(path, 2.9 * len(metrics), 2.5) as figure:
+    names = [*reports, *(label for _, label, _ in _LINES)]
+    rows = ceil(len(names) / (2 * len(metrics)))
+    with paper(path, 2.9 * len(metrics), 2.5 + 0.16 * rows) as figure:
+        drawn: dict[str, Any] = {}
         for place, metric in enumerate(metrics):
             axes = figure.add_subplot(1, len(metrics), place + 1)
             _panel(axes, reports, metric)
-            if place == 0:
-                axes.legend(fontsize=7)
+            handles, labels = axes.get_legend_handles_labels()
+            drawn |= dict(zip(labels, handles, strict=True))
+        order = sorted(drawn, key=names.index)
+        # Outside: in a panel a name's marker could be taken for a measurement.
+        figure.legend(
+            [drawn[name] for name in order], order, loc="outside lower center",
+            ncols=ceil(len(names) / rows), fontsize=7,
+        )  # fmt: skip
     return Path(path)
 
 
@@ -110,10 +122,11 @@ def _panel(axes: "Axes", reports: Mapping[str, Report], metric: str) -> None:
                 [row.density], [found.mean], ends, color=colour, marker=marker, markersize=5,
                 markeredgecolor="white", capsize=2, zorder=3, label=None if points else name,
             )  # fmt: skip
-    for name, dash in (("full", "-"), ("empty", "--")):
+    for name, label, dash in _LINES:
         means = [r.rows[name].metrics[metric].mean for r in reports.values() if name in r.rows]
         if means and max(means) - min(means) <= 1e-3 * max(1.0, *map(abs, means)):
-            axes.axhline(means[0], color="#a5a8ae", linewidth=0.8, linestyle=dash, zorder=0)
+            look = {"color": "#a5a8ae", "linewidth": 0.8, "linestyle": dash, "zorder": 0}
+            axes.axhline(means[0], label=label, **look)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda density, _: percent(density))
     axes.set_xlabel("density (kept edges / all edges)")
