@@ -6,6 +6,7 @@ from pathlib import Path
 from edgewise.cli import config, session
 from edgewise.cli.flags import OWN
 from edgewise.cli.output import Output
+from edgewise.discovery.search import check
 
 
 def search(file: Path, out: Path, output: Output) -> Sequence[Path]:
@@ -17,7 +18,7 @@ def search(file: Path, out: Path, output: Output) -> Sequence[Path]:
     first = next(iter(runs.values()))
     model, task = first.loaded(output)
     for run in runs.values():
-        run.check_method(model.graph, task)
+        check(run.method, model.graph, task)
     output.say(session.subject(model, task))
     if not all(run.finished for run in runs.values()):
         session.ask(model, task, OWN, output)

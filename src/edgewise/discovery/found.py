@@ -106,11 +106,11 @@ def check_fields(method: Method, **at_least: float | int) -> None:
         name, value = field.name, getattr(method, field.name)
         if value is None and NoneType in get_args(field.type):
             continue
-        if get_origin(field.type) is Literal and value not in get_args(field.type):
-            choices = " or ".join(map(repr, get_args(field.type)))
-            raise ConfigError(f"{name}={value!r}: it must be {choices}")
         if get_origin(field.type) is not Literal:
             _check_type(name, value, field.type)
+        elif value not in get_args(field.type):
+            choices = " or ".join(map(repr, get_args(field.type)))
+            raise ConfigError(f"{name}={value!r}: it must be {choices}")
         if isinstance(value, Real) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: it must be a finite number")
         if name in at_least and value < at_least[name]:
