@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,8 +48,16 @@ def prepared(name: str) -> Prepared:
     return prepare(deep(name), collate(examples, 0))
 
 
-def expected(name: str, batch_size: int = PROMPTS) -> Forecast:
-    return forecast(deep(name).config, tokens=TOKENS, batch_size=batch_size)
+@cache
+def expected(name: str) -> Forecast:
+    return forecast(deep(name).config, tokens=TOKENS, batch_size=PROMPTS)
+
+
+def shallow(folder: Path) -> str:
+    """A folder with the config of a tiny model of one block, which is soon counted."""
+    config = deep("gpt2").config.to_dict() | {"n_layer": 1}
+    GPT2Config(**config).save_pretrained(folder)
+    return str(folder)
 
 
 def tensors(*holders: object) -> list[torch.Tensor]:
@@ -100,7 +109,7 @@ def test_the_peak_is_that_of_a_step(name):
 
 @each_model
 def test_weights_are_those_of_the_model(name):
-    model, found = deep(name), expected(name, 1)
+    model, found = deep(name), expected(name)
     parameters = list(model.hf.parameters())
     assert found.parameters == sum(p.numel() for p in parameters)
     assert found.weights == storage_bytes([*parameters, *model.hf.buffers()])
@@ -118,11 +127,9 @@ def test_other_batches_follow_from_two():
 
 
 def test_half_the_bytes_in_half_the_bits():
-    config = deep("llama-gqa").config
-    wide, half = (
-        forecast(config, tokens=TOKENS, batch_size=PROMPTS, dtype=dtype)
-        for dtype in (torch.float32, torch.bfloat16)
-    )
+    sizes = {"tokens": TOKENS, "batch_size": PROMPTS}
+    wide = expected("llama-gqa")
+    half = forecast(deep("llama-gqa").config, dtype=torch.bfloat16, **sizes)
     assert wide.weights == pytest.approx(2 * half.weights, rel=1e-3)  # rotary angles stay float32
     for part in ("difference buffer", "gradient buffer"):
         sizes = [found.parts[part].of(PROMPTS) for found in (wide, half)]
@@ -243,8 +250,7 @@ def test_the_papers_large_model_fits_one_gpu():
 
 
 def test_the_command_prints_the_forecast(tmp_path, capsys):
-    deep("gpt2").config.save_pretrained(tmp_path)
-    given = ["plan", "--model", str(tmp_path), "--batch-size", "6", "--tokens", "8"]
+    given = ["plan", "--model", shallow(tmp_path), "--batch-size", "6", "--tokens", "8"]
     assert main([*given, "--world-size", "2", "--tflops", "2", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     found = forecast(config_of(tmp_path), tokens=8, batch_size=6, dtype=torch.bfloat16)
@@ -263,8 +269,7 @@ def test_the_command_prints_the_forecast(tmp_path, capsys):
 
 
 def test_as_many_ranks_as_the_forecast_names_can_be_asked_about(tmp_path, capsys, monkeypatch):
-    deep("gpt2").config.save_pretrained(tmp_path)
-    given = ["plan", "--model", str(tmp_path), "--batch-size", "2", "--tokens", "8", "--json"]
+    given = ["plan", "--model", shallow(tmp_path), "--batch-size", "2", "--tokens", "8", "--json"]
     found = forecast(config_of(tmp_path), tokens=8, batch_size=2, dtype=torch.bfloat16)
     small = (found.peak(2, 5) + 1) / 0.95  # bytes
     monkeypatch.setattr("edgewise.cli.plan.DEVICES", (small / 1e9,))
