@@ -20,15 +20,14 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgewise.cli.discover import Command, Discover
 from edgewise.discovery import METHODS, Method
+from edgewise.discovery.found import UNIONS, fits
 from edgewise.errors import ConfigError
 
 OF_ONE_RUN = ("out", "method", "paper", "shards", "overwrite", "json", "quiet")  # not shared
-UNIONS = (UnionType, get_origin(Literal["a"] | None))  # of int | None; of that, another
 DENSITIES = (0.02,)
 
 
@@ -123,21 +122,8 @@ def _refuse(table: Mapping[str, Any], types: Mapping[str, Any], where: str) -> N
     if odd := [key for key in table if key not in types]:
         raise ConfigError(f"{where}no key {', '.join(odd)}; there can be {', '.join(types)}")
     for key, value in table.items():
-        if not _fits(value, types[key]):
+        if not fits(value, types[key]):
             raise ConfigError(f"{where}{key} is {value!r}; it must be {_described(types[key])}")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, inside = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return value in inside
-    if origin in UNIONS:
-        return any(_fits(value, one) for one in inside)
-    if origin is Sequence:
-        return isinstance(value, list) and all(_fits(one, inside[0]) for one in value)
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, int | float if kind is float else kind)
 
 
 def _described(kind: Any) -> str:

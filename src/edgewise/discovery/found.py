@@ -1,10 +1,10 @@
 """What every method returns, what it is given, and how its fields are checked."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
 
 from edgewise.ablation import Ablation, Means
@@ -15,6 +15,8 @@ from edgewise.models.model import Model
 from edgewise.runs import RunFolder
 from edgewise.scores import EdgeScores
 from edgewise.tasks.task import Task
+
+UNIONS = (UnionType, get_origin(Literal["a"] | None))  # of int | None; of that, another
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -104,23 +106,35 @@ def check_fields(method: Method, **at_least: float | int) -> None:
     below its least."""
     for field in fields(method):
         name, value = field.name, getattr(method, field.name)
-        if value is None and NoneType in get_args(field.type):
-            continue
-        if get_origin(field.type) is not Literal:
-            _check_type(name, value, field.type)
-        elif value not in get_args(field.type):
-            choices = " or ".join(map(repr, get_args(field.type)))
-            raise ConfigError(f"{name}={value!r}: it must be {choices}")
+        if not fits(value, field.type):
+            raise ConfigError(f"{name}={value!r}: it must be {_wanted(value, field.type)}")
         if isinstance(value, Real) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: it must be a finite number")
-        if name in at_least and value < at_least[name]:
+        if name in at_least and value is not None and value < at_least[name]:
             raise ConfigError(f"{name}={value}: it must be at least {at_least[name]}")
 
 
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    """ConfigError for a value of another type than a field's; numpy's numbers are numbers."""
-    kinds = get_args(hint) or (hint,)
-    fitting = tuple({int: Integral, float: Real}.get(kind, kind) for kind in kinds)
-    if not isinstance(value, fitting) or (isinstance(value, bool) and bool not in kinds):
-        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise ConfigError(f"{name}={value!r}: it must be {wanted}, not {type(value).__name__}")
+def _wanted(value: Any, kind: Any) -> str:
+    """What a field takes in place of a value that doesn't fit."""
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    kinds = get_args(kind) or (kind,)
+    names = " or ".join("None" if one is NoneType else one.__name__ for one in kinds)
+    return f"{names}, not {type(value).__name__}"
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value can be that of a dataclass's field of type `kind`.
+
+    Whole numbers are numbers and so are numpy's, truths aren't; a list stands for a Sequence.
+    """
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in inside
+    if origin in UNIONS:
+        return any(fits(value, one) for one in inside)
+    if origin is Sequence:
+        return isinstance(value, list) and all(fits(one, inside[0]) for one in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, {int: Integral, float: Real}.get(kind, kind))
