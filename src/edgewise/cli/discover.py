@@ -3,7 +3,8 @@
 The flags are the fields of `Command` and those of the method that --method names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +19,6 @@ from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
 from edgewise.discovery.search import check, search_dtype
 from edgewise.errors import ConfigError, DataError
-from edgewise.graph import Graph
 from edgewise.loading import DTYPES, load
 from edgewise.models.model import Model
 from edgewise.report import Report
@@ -71,7 +71,8 @@ class Discover:
         """In each process, if `torchrun` started several."""
         output = Output(self.command.json, self.command.quiet, not runtime.is_main())
         model, task = self.loaded(output)
-        self.check_method(model.graph, task)
+        with self.naming_flags():
+            check(self.method, model.graph, task)
         output.say(self.plan(model, task))
         if not self.finished:
             session.ask(model, task, OWN, output)
@@ -135,7 +136,8 @@ class Discover:
         """What can be refused before a model is loaded."""
         command = self.command
         session.check_task(command.task, self.sizes)
-        self.check_method()
+        with self.naming_flags():
+            self.method.check()
         for flag, least in (("eval_batch_size", 1), ("seed", 0)):
             if (value := getattr(command, flag)) < least:
                 raise ConfigError(
@@ -157,14 +159,11 @@ class Discover:
         }
         runs.check(command.out, known, command.overwrite)
 
-    def check_method(self, graph: Graph | None = None, task: Task | None = None) -> None:
-        """An error that names the method's flags; without graph and task, for what is wrong in
-        any."""
+    @contextmanager
+    def naming_flags(self) -> Iterator[None]:
+        """What is wrong with the method's fields, said of its flags."""
         try:
-            if graph is None or task is None:
-                self.method.check()
-            else:
-                check(self.method, graph, task)
+            yield
         except (ConfigError, DataError) as error:
             raise type(error)(flags.as_typed(str(error), type(self.method))) from error
 
