@@ -10,16 +10,16 @@ plain   two no-grad forwards, and one forward and backward to the embeddings
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
 Operations are those of the matrix products of step and plain work, counted on the meta device.
-All are timed in turn, in one process for each case, and medians are compared. Memory is, in another
-process, the peak of the second step above what there was before it (kernels that libraries make
-once are left out), in units of writers x tokens x width x bytes, the size of the difference buffer.
+All are timed in turn, in one process for each case, and medians are compared. Memory is that of all
+tensors alive at the peak of a step after another (what libraries take for themselves is left out,
+and what an allocator keeps), in units of writers x tokens x width x bytes, the size of the
+difference buffer.
 
 Before anything is timed, the step's gradient is checked against a finite difference. --write puts
 the table into docs/scaling.md.
 """
 
 import argparse
-import gc
 import json
 import sys
 from dataclasses import replace
@@ -40,7 +40,6 @@ from edgewise.gradient import FullRun
 from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
-from edgewise.peak import Peak
 from edgewise.stream import dense_mask, masked_read, own_tokens
 from edgewise.table import aligned, markdown
 from edgewise.workspace import Workspace
@@ -150,13 +149,12 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     work = Step(model, batch, tokens)
     error = work.verify()
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
-    work.step()
-    work.workspace = Workspace()
-    gc.collect()
-    watch = Peak.begin(model.device)
-    before = watch.n_bytes()
-    work.step()
-    peak = watch.n_bytes() - before
+    work.workspace, work.optimiser = Workspace(), torch.optim.Adam([work.log_alpha], 0.01)
+    with Counter() as counter:
+        work.step()
+        counter.restart()
+        work.step()
+    peak = sum(counter.peak.values())
     kinds = (work.step, work.forwards, work.backward, work.attribution)
     found = medians({kind.__name__: kind for kind in kinds}, repeats)
     buffer = model.graph.n_writers * batch * tokens * model.width * dtype.itemsize
@@ -181,9 +179,8 @@ def main() -> None:
     ]  # fmt: skip
     known: dict[str, dict[str, Any]] = {}
     for case in given.cases:
-        flags = ["--one", "--threads", str(given.threads), "--repeats"]
-        found = known[case] = apart(__file__, case, *flags, str(given.repeats), tidy=False)
-        found["peak"] = apart(__file__, case, *flags, "0")["peak"]
+        flags = ["--one", "--threads", str(given.threads), "--repeats", str(given.repeats)]
+        found = known[case] = apart(__file__, case, *flags, tidy=False)
         theirs = found["forwards"] + found["backward"]
         other = known.get(case.replace("bfloat16", "float32"), found)
         lines.append(

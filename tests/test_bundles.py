@@ -30,11 +30,14 @@ def deep(name: str, dtype: torch.dtype = torch.float32) -> Model:
     return build(make().to(dtype), None, name, tiny.MODELS[like][0], "joint")
 
 
-def bundled(model: Model, mask: torch.Tensor, live: bool = False) -> list[bundles.Bundle]:
-    """Those of a run whose logits are read everywhere."""
+def bundled(
+    model: Model, mask: torch.Tensor, live: bool = False, buffers: int = 1
+) -> list[bundles.Bundle]:
+    """Those of a run of 10 tokens whose logits are read everywhere, in what buffers spare."""
     graph = model.graph
     work = plan(graph, (mask != 0).numpy() & graph.causal, True) if live else everything(graph)
-    return bundles.bundles(Cuts(work, mask, mask.dtype), work.n_live)
+    rows = work.n_live
+    return bundles.bundles(Cuts(work, mask, mask.dtype), 10, lambda used: [rows - used] * buffers)
 
 
 @each_deep
@@ -45,12 +48,42 @@ def test_blocks_are_together_where_there_is_room(name: str) -> None:
     assert all(b.first <= block <= b.last for block, b in enumerate(found))
     assert max(b.last - b.first for b in found) >= 2
     for bundle in {b for b in found if b.cut is not None}:
-        assert bundle.room == graph.mlp_writer(bundle.last) + 1
-        assert bundle.room + len(bundle.cut.rows) <= graph.n_writers
+        assert bundle.used == graph.mlp_writer(bundle.last) + 1
+        assert len(bundle.cut.rows) <= graph.n_writers - bundle.used
         readers = [r for b in range(bundle.first, bundle.last + 1) for r in rows(model, b)]
         assert bundle.cut.rows[:, 0].tolist() == readers
         assert len(bundle.cut.columns) == graph.writers_before_attention(bundle.first)
     assert found[-1].cut is None  # there is no room after the last writer
+
+
+@each_deep
+def test_two_buffers_have_room_for_more(name: str) -> None:
+    model = deep(name)
+    one, two = (bundled(model, tiny.random_mask(model), buffers=n) for n in (1, 2))
+    assert sum(b.cut is None for b in two) < sum(b.cut is None for b in one)
+    for bundle in {b for b in two if b.cut is not None}:
+        assert len(bundle.cut.rows) <= 2 * (model.graph.n_writers - bundle.used)
+
+
+@pytest.mark.parametrize("sizes", [(40,), (7, 40), (9, 3, 40), (0, 40), (11, 9, 11)])
+def test_what_is_held_in_several_rooms_is_the_product(
+    sizes: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokens = deep("gpt2"), 9
+    mask = tiny.random_mask(model)
+    bundle = max(bundled(model, mask), key=lambda b: b.last - b.first)
+    count = len(bundle.cut.rows)
+    rooms = [torch.full((size * count // 20, tokens, 15), torch.nan) for size in sizes]
+    delta = torch.randn(model.graph.n_writers, tokens, 15)
+    expected = torch.einsum("rw,wnd->rnd", bundle.cut.mask, bundle.cut.seen(delta))
+    for size in (slices.SLICE_BYTES, 1):
+        monkeypatch.setattr(slices, "SLICE_BYTES", size)
+        held = bundle.mix(delta, *rooms)
+        assert [at for part, _ in held for at in range(tokens)[part]] == list(range(tokens))
+        found = torch.cat([x for _, x in held], 1)
+        torch.testing.assert_close(found, expected)
+        places = [x.untyped_storage().data_ptr() for _, x in held]
+        assert set(places) <= {room.untyped_storage().data_ptr() for room in rooms}
 
 
 def rows(model: Model, block: int) -> list[int]:

@@ -23,8 +23,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from edgewise.errors import ConfigError, DataError
+from edgewise.mlp import mlp_write
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
+from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
 
 Ablation = Literal["interchange", "mean", "zero"]
@@ -92,7 +94,7 @@ def plain(
     model: Model,
     outer: Outer,
     final: list[Tensor],
-    mlp_write: Callable[[Block, Tensor], Tensor] = Block.mlp_write,
+    write: Callable[[Block, Tensor], Tensor] = mlp_write,
     own: Int[Tensor, " n"] | None = None,
     others: Iterable[LayerState] = (),
 ) -> Iterator[LayerState]:
@@ -101,7 +103,8 @@ def plain(
     own    the tokens to compute (None: all); attention sees all of them, in `others` if not here
     """
     stream, others = taken(sum(outer.embeddings[1:], outer.embeddings[0]), own), iter(others)
-    for block, call in zip(model.blocks, outer.calls, strict=True):
+
+    def through(block: Block, call: Call) -> list[Any]:
         qkv = block.qkv(stream)
         if own is not None:
             qkv = next(others).qkv.index_copy(1, own, qkv)
@@ -110,9 +113,14 @@ def plain(
         scaled = o if r is None else o * r[:, None, None]
         after = stream + heads_write(block, scaled, 1.0 if r is None else r)
         base_mlp = stream if block.parallel else after
-        mlp = mlp_write(block, base_mlp)
-        yield LayerState(stream, qkv, scaled, 1.0 if r is None else r, base_mlp, mlp)
-        stream = after + mlp
+        mlp = write(block, base_mlp)
+        state = LayerState(stream, qkv, scaled, 1.0 if r is None else r, base_mlp, mlp)
+        return [state, after + mlp]
+
+    for block, call in zip(model.blocks, outer.calls, strict=True):
+        passed = through(block, call)
+        stream = passed.pop()
+        yield passed.pop()  # and hold it no longer than whoever asked
     final.append(stream)
 
 
@@ -174,10 +182,12 @@ def _of_the_first(
             return value.narrow(axis, 0, n).clone()
         return value.index_select(axis, shown[:n])
 
+    def ours(state: LayerState) -> LayerState:
+        fields = vars(state).items()
+        return LayerState(**{name: first(v, 1 if name == "qkv" else 0) for name, v in fields})
+
     def layers() -> Iterator[LayerState]:
-        for state in plain(model, outer, both):
-            fields = vars(state).items()
-            yield LayerState(**{name: first(v, 1 if name == "qkv" else 0) for name, v in fields})
+        yield from map(ours, plain(model, outer, both))
         (last,) = both
         final.append(first(last))
         others.append(last[n:] if shown is None else last[shown[n:]])

@@ -8,11 +8,13 @@ see the same writers; what a..b-1 write themselves is added block by block:
 
 The first sum of all their readers is kept for as long as the blocks take; backward the gradients of
 what they read take its place, until the last of them goes to the writers before a, in one product
-as well. Room for it is at the end of a wide buffer: rows of writers that have yet to write, and
-backward of those whose gradients have been used.
+as well. Room for it is in wide buffers, where rows are of no use meanwhile: forward in the buffer
+of gradients, or without one those of writers that have yet to write; backward, in both buffers,
+those of writers whose gradients have been used.
 Shapes: R readers of all blocks of a bundle, r of one of them; W writers, N tokens, D width.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -33,29 +35,32 @@ class Bundle:
 
     cut     None of a block alone
     rows    each block's part of its rows
-    room    the first row of a wide buffer that none of these blocks needs
+    used    how many rows of a wide buffer the writers up to the last block's take
     """
 
     first: int
     last: int
     cut: Cut | None = None
     rows: tuple[slice, ...] = ()
-    room: int = 0
+    used: int = 0
 
-    def mix(self, delta: Float[Tensor, "W N D"], buffer: Float[Tensor, "W N D"]) -> Sliced | None:
-        """What all of them see of the writers before the first block, in the room of `buffer`.
+    def mix(self, delta: Float[Tensor, "W N D"], *rooms: Float[Tensor, "_ N D"]) -> Sliced | None:
+        """What all of them see of the writers before the first block, in memory of any values.
 
         In slices of one block's readers, each in one stretch of memory: BLAS multiplies batches in
         one call only of those.
         """
         if self.cut is None:
             return None
-        seen, count, held = self.cut.seen(delta), len(self.cut.rows), []
-        memory = buffer[self.room :][:count].flatten(0, 1)
-        for part in slices(seen[0], max(rows.stop - rows.start for rows in self.rows)):
-            rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
-            torch.mm(self.cut.mask, seen[:, part].flatten(1), out=rows.flatten(1))
-            held.append((part, rows))
+        seen, count, held, start = self.cut.seen(delta), len(self.cut.rows), [], 0
+        widest = max(rows.stop - rows.start for rows in self.rows)
+        for room, tokens in zip(rooms, _shares(count, seen.shape[1], map(len, rooms)), strict=True):
+            memory, here = room.flatten(0, 1), seen[:, start : start + tokens]
+            for part in slices(here[0], widest):
+                rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
+                torch.mm(self.cut.mask, here[:, part].flatten(1), out=rows.flatten(1))
+                held.append((slice(start + part.start, start + part.stop), rows))
+            start += tokens
         return held
 
     def own(self, cuts: Cuts, block: int) -> Cut:
@@ -82,19 +87,25 @@ class Bundle:
             self.cut.scatter(dmask, sum(parts))
 
 
-def bundles(cuts: Cuts, rows: int) -> list[Bundle]:
-    """Each block's bundle, for wide buffers of so many rows."""
+def bundles(cuts: Cuts, tokens: int, free: Callable[[int], Sequence[int]]) -> list[Bundle]:
+    """Each block's bundle, in a run of N tokens.
+
+    free    how many rows each of the buffers has to spare while the first so many are in use
+    """
     found: list[Bundle] = []
     while len(found) < cuts.graph.n_layers:
-        bundle = _ending(cuts, cuts.graph.n_layers - 1 - len(found), rows)
+        bundle = _ending(cuts, cuts.graph.n_layers - 1 - len(found), tokens, free)
         found += [bundle] * (bundle.last - bundle.first + 1)
     return found[::-1]
 
 
-def _ending(cuts: Cuts, last: int, rows: int) -> Bundle:
+def _ending(cuts: Cuts, last: int, tokens: int, free: Callable[[int], Sequence[int]]) -> Bundle:
     """The largest bundle that ends with a block and pays."""
     graph, first = cuts.graph, last
-    room = cuts.plan.before(graph.mlp_writer(last) + 1)
+    used = cuts.plan.before(graph.mlp_writer(last) + 1)
+
+    def fits(rows: int) -> bool:
+        return sum(_shares(rows, tokens, free(used))) == tokens
 
     def seen(block: int) -> int:
         return cuts.plan.before(graph.writers_before_attention(block))
@@ -108,11 +119,19 @@ def _ending(cuts: Cuts, last: int, rows: int) -> Bundle:
     while first and counts[0] and sum(counts) < ROWS:
         more = many(first - 1)
         # Another block has all of them take its writes block by block, as if each were alone.
-        if not more or sum(counts) + more > rows - room or seen(last) > 2 * seen(first - 1):
+        if not more or not fits(sum(counts) + more) or seen(last) > 2 * seen(first - 1):
             break
         counts, first = [more, *counts], first - 1
     if first == last:
         return Bundle(first, last)
     ends = accumulate(counts, initial=0)
     parts = tuple(slice(*pair) for pair in pairwise(ends))
-    return Bundle(first, last, cuts.together(range(first, last + 1)), parts, room)
+    return Bundle(first, last, cuts.together(range(first, last + 1)), parts, used)
+
+
+def _shares(count: int, tokens: int, rooms: Iterable[int]) -> list[int]:
+    """How many of the tokens each room takes, of so many rows, if a slice is of `count` rows."""
+    shares = []
+    for rows in rooms:
+        shares.append(min(tokens - sum(shares), max(0, rows) * tokens // count))
+    return shares

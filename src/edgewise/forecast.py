@@ -224,8 +224,8 @@ def _step(
     kept = min(born["forward"], forward)
     parts = {
         "difference buffer": min(kept, buffer),
-        "gradient buffer": min(born["backward"], buffer),
-        "kept projections": max(0, kept - buffer),
+        "gradient buffer": min(max(0, kept - buffer), buffer),
+        "kept projections": max(0, kept - 2 * buffer),
         "cached run": max(0, held - full),
         "logits": born["logits"] + min(held, full),
         "gates and optimiser": born["gates and optimiser"],

@@ -1,9 +1,11 @@
-"""The gradient of an MLP's input: of its graph where that was kept, else of another forward.
+"""MLPs, a slice of tokens at a time: what they write, and the gradient of what they read.
 
-An MLP's hidden activations are several times as wide as what it reads and writes, so a backward
-pass that computes them again, a slice of tokens at a time, needs the memory of one slice only. It
-needn't compute what the last projection makes of them, whose gradient is a product with its matrix.
+Hidden activations are several times as wide as what an MLP reads and writes, and exist of one slice
+only. Where there was no room to keep their graph, the backward pass computes them again. It needn't
+compute what the last projection makes of them, whose gradient is a product with its matrix.
 """
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -13,7 +15,15 @@ from torch.autograd.graph import saved_tensors_hooks
 from edgewise.counting import storage_bytes
 from edgewise.models.block import Block
 
-TOKENS = 128  # whose hidden activations exist at a time
+HIDDEN = 1 << 20  # activations of a slice
+FEWEST = 128  # tokens of a slice: with fewer, products are slow
+
+
+def mlp_write(block: Block, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+    """What an MLP writes. Experts take all tokens at once: of a slice each would have few."""
+    if block.mlp_width is None:
+        return block.mlp_write(x)
+    return torch.cat([block.mlp_write(part) for part in x.split(_slice(block, x))])
 
 
 def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D"], int]:
@@ -42,10 +52,17 @@ def mlp_backward(
     """
     if write is not None:
         return torch.autograd.grad(write, x, dwrite)[0]
-    parts, weight = [], block.mlp_out_weight
-    for read_at, grad in zip(x.split(TOKENS), dwrite.split(TOKENS), strict=True):
+    parts, weight, tokens = [], block.mlp_out_weight, _slice(block, x)
+    for read_at, grad in zip(x.split(tokens), dwrite.split(tokens), strict=True):
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
             again = block.mlp_write(leaf) if weight is None else block.mlp_hidden(leaf)
         parts += torch.autograd.grad(again, leaf, grad if weight is None else grad @ weight)
     return torch.cat(parts)
+
+
+def _slice(block: Block, x: Float[Tensor, "n D"]) -> int:
+    """How many tokens to take at a time: in all slices alike, as far as that goes."""
+    fit = 0 if block.mlp_width is None else HIDDEN // block.mlp_width
+    count = math.ceil(len(x) / max(FEWEST, fit))
+    return math.ceil(len(x) / count)

@@ -34,13 +34,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, parted, plain, taken
-from edgewise.bundles import Bundle, bundles
+from edgewise.bundles import bundles
 from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.heads import Heads
-from edgewise.mlp import mlp_backward, mlp_graph
+from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
 from edgewise.models.model import Model, Outer
 from edgewise.ops.mixing import accumulator
 from edgewise.ops.read import read, read_backward
@@ -176,8 +176,7 @@ class _Masked(torch.autograd.Function):
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
         ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype)
-        ctx.bundled = bundles(ctx.cuts, job.wide(job.plan))
-        x, *ctx.differences = _forward(job, ctx.cuts, ctx.bundled, ctx.tapes)
+        x, *ctx.differences = _forward(job, ctx.cuts, ctx.tapes)
         return x
 
     @staticmethod
@@ -189,13 +188,13 @@ class _Masked(torch.autograd.Function):
                 "again, or add up what depends on it and go backward once"
             )
         dmask = ctx.mask.new_zeros(ctx.mask.shape, dtype=accumulator(dx.dtype))
-        _backward(ctx.job, ctx.cuts, ctx.bundled, ctx.tapes, ctx.differences, dx, dmask)
-        ctx.tapes = ctx.differences = ctx.cuts = ctx.bundled = None
+        _backward(ctx.job, ctx.cuts, ctx.tapes, ctx.differences, dx, dmask)
+        ctx.tapes = ctx.differences = ctx.cuts = None
         return dmask.to(ctx.mask.dtype), None
 
 
 def _forward(
-    job: _Job, cuts: Cuts, bundled: list[Bundle], tapes: list[_Tape] | None
+    job: _Job, cuts: Cuts, tapes: list[_Tape] | None
 ) -> tuple[Float[Tensor, "n D"], Float[Tensor, "w N D"], Float[Tensor, "l n D"]]:
     """What the logits reader sees; differences at all tokens, and of all live writers where the
     logits are read."""
@@ -207,16 +206,21 @@ def _forward(
     ):
         if work.live[writer]:
             wide[work.before(writer)] = taken(clean, own) - taken(other, own)
+    rows, tokens = wide.shape[:2]
+    spare = None if tapes is None else job.workspace.take("gradients", wide, *wide.shape)
+    bundled = bundles(cuts, tokens, lambda used: [rows - used if spare is None else rows])
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
         all_live = job.wide(everything(work.graph)) * first.nbytes
         room = 2 * (all_live - wide.untyped_storage().nbytes())
-    for number, state in enumerate(job.run.states()):
+    states = job.run.states()
+    for number in range(model.graph.n_layers):
+        state = next(states)
         p = square = mean = x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, base, bundle = job.place(number), taken(state.base_attention, own), bundled[number]
         if number == bundle.first:
-            held = bundle.mix(wide, wide)
+            held = bundle.mix(wide, wide[bundle.used :] if spare is None else spare)
         cut = bundle.own(cuts, number)
         if place is not None:
             delta = first.new_empty(work.n_live, len(place), model.width)
@@ -239,13 +243,15 @@ def _forward(
             if room > 0:
                 graphed, n_bytes = mlp_graph(block, x_mlp)
                 room -= n_bytes
-            written = block.mlp_write(x_mlp) if graphed is None else graphed.detach()
+            written = mlp_write(block, x_mlp) if graphed is None else graphed.detach()
             write = delta[work.before(model.graph.mlp_writer(number))]
             torch.sub(written, taken(state.mlp, heads.at), out=write)
         if tapes is not None:
             all_ours = own is None and len(todo.readers) == block.n_readers
             qkv = None if all_ours else state.qkv
             tapes.append(_Tape(base, qkv, p, square, mean, x_mlp, graphed))
+        del state  # before there is another
+    next(states, None)  # which ends the ablated run
     (final,) = job.run.final
     return cuts.logits().mix(taken(final, job.read_at), delta), wide, delta
 
@@ -253,7 +259,6 @@ def _forward(
 def _backward(
     job: _Job,
     cuts: Cuts,
-    bundled: list[Bundle],
     tapes: list[_Tape],
     differences: list[Tensor],
     dx: Float[Tensor, "n D"],
@@ -262,7 +267,8 @@ def _backward(
     """Write the mask's gradient to `dmask`; empty the lists as what is in them has been used."""
     model, work, graph = job.model, job.plan, job.model.graph
     delta, wide = differences.pop(), differences.pop()
-    ddelta = torch.zeros_like(delta)
+    ddelta, (rows, tokens) = torch.zeros_like(delta), wide.shape[:2]
+    bundled = bundles(cuts, tokens, lambda used: [rows - used] * 2)
 
     def give(cut: Cut, dx: Tensor) -> None:
         cut.scatter(dmask, cut.mix_backward(dx, delta, ddelta))
@@ -287,7 +293,7 @@ def _backward(
         if not len(todo.heads) and not dwhole:
             continue
         if number == bundle.last:
-            held = bundle.mix(delta, ddelta)
+            held = bundle.mix(delta, delta[bundle.used :], ddelta[bundle.used :])
         heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
