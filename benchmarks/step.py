@@ -10,10 +10,8 @@ plain   two no-grad forwards, and one forward and backward to the embeddings
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
 Operations are those of the matrix products of step and plain work, counted on the meta device.
-All are timed in turn, in one process for each case, and medians are compared. Memory is that of all
-tensors alive at the peak of a step after another (what libraries take for themselves is left out,
-and what an allocator keeps), in units of writers x tokens x width x bytes, the size of the
-difference buffer.
+All are timed in turn, in one process for each case, and medians are compared. What a step holds is
+in `memory.py`.
 
 Before anything is timed, the step's gradient is checked against a finite difference. --write puts
 the table into docs/scaling.md.
@@ -143,22 +141,15 @@ def operations(case: str) -> float:
 
 
 def measured(case: str, repeats: int) -> dict[str, float]:
-    """Median seconds of each kind of work if it is repeated, and the step's peak in buffers."""
+    """Median seconds of each kind of work, and the error of the gradient."""
     name, batch, tokens, dtype = parsed(case)
     model = model_of(name, dtype)
     work = Step(model, batch, tokens)
     error = work.verify()
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
-    work.workspace, work.optimiser = Workspace(), torch.optim.Adam([work.log_alpha], 0.01)
-    with Counter() as counter:
-        work.step()
-        counter.restart()
-        work.step()
-    peak = sum(counter.peak.values())
     kinds = (work.step, work.forwards, work.backward, work.attribution)
     found = medians({kind.__name__: kind for kind in kinds}, repeats)
-    buffer = model.graph.n_writers * batch * tokens * model.width * dtype.itemsize
-    return {**found, "peak": peak / buffer, "error": error}
+    return {**found, "error": error}
 
 
 def main() -> None:
@@ -175,7 +166,7 @@ def main() -> None:
         return
     lines = [
         ("case", "step (s)", "plain (s)", "step / plain", "operations / plain's",
-         "float32 step / this", "EAP / plain pass", "peak / buffer")
+         "float32 step / this", "EAP / plain pass")
     ]  # fmt: skip
     known: dict[str, dict[str, Any]] = {}
     for case in given.cases:
@@ -192,7 +183,6 @@ def main() -> None:
                 f"{operations(case):.2f}",
                 "" if other is found else f"{other['step'] / found['step']:.2f}",
                 f"{found['attribution'] / found['backward']:.2f}",
-                f"{found['peak']:.2f}",
             )
         )
         print(*lines[-1], f"gradient error {found['error']:.1e}", sep="  ", file=sys.stderr)

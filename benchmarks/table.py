@@ -11,11 +11,13 @@ PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
 PROCESSORS = Path("/proc/cpuinfo")
 
 
-def fill(name: str, text: str, threads: int) -> None:
-    """Put a text between the marks of `name`, and what its figures were measured on."""
-    torch = f"torch {version('torch')}"
-    used = "1 thread" if threads == 1 else f"{threads} threads"
-    said = f"{processor()}, {used}, {torch}, commit {commit()}"
+def fill(name: str, text: str, threads: int | None = None) -> None:
+    """Put a text between the marks of `name`, and what its figures were measured on; without
+    `threads`, figures that are the same on any processor."""
+    said = f"torch {version('torch')}, commit {commit()}"
+    if threads is not None:
+        used = "1 thread" if threads == 1 else f"{threads} threads"
+        said = f"{processor()}, {used}, {said}"
     PAGE.write_text(filled(PAGE.read_text(), name, f"{text}\n\n{said}"))
 
 
