@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import AblatedRun, LayerState, at_tokens, heads_write, plain, taken
-from edgewise.mlp import mlp_backward, mlp_graph
+from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
@@ -70,7 +70,7 @@ class FullRun:
             written, n_bytes = mlp_graph(block, x)
             self._room -= n_bytes
         self._mlps.append((x, written))
-        return block.mlp_write(x) if written is None else written.detach()
+        return mlp_write(block, x) if written is None else written.detach()
 
     @torch.no_grad()
     def less(self, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:

@@ -23,6 +23,7 @@ from edgewise.ablation import at_tokens, taken
 from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
 from edgewise.heads import among, live_rows
+from edgewise.mlp import mlp_write
 from edgewise.models.model import Outer
 from edgewise.ops.mixing import mix, mixing
 from edgewise.ops.read import read
@@ -134,7 +135,7 @@ class _Runs:
             x = self.read_one(state.base_mlp, self.cuts.mlp(layer), at)
         else:
             x = mix(state.base_mlp[at], self.suffix.delta[:, at], rows)
-        writes = self.blocks[layer].mlp_write(x.flatten(0, 1)).view_as(x)
+        writes = mlp_write(self.blocks[layer], x.flatten(0, 1)).view_as(x)
         own = self.delta[int(self.slots[self.graph.mlp_writer(layer)])]
         own[:, at] = writes - state.mlp[at]
 
