@@ -9,16 +9,10 @@ from edgewise import mlp
 N = 11
 
 
-@pytest.fixture(params=[1, 4, N, 100])
-def fewest(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Tokens of a slice, of which 4 leave 3 to the last."""
-    monkeypatch.setattr(mlp, "HIDDEN", 0)
-    monkeypatch.setattr(mlp, "FEWEST", request.param)
-    return request.param
-
-
+@pytest.mark.parametrize("most", [1, 4, N, 100])
 @pytest.mark.parametrize("name", [n for n in tiny.MODELS if n not in tiny.FLOAT32_ONLY])
-def test_slices_are_the_whole(name: str, fewest: int) -> None:
+def test_slices_are_the_whole(name: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp, "TOKENS", most)
     model = tiny.model(name, dtype=torch.float64)
     block = model.blocks[0]
     generator = torch.Generator().manual_seed(0)
@@ -33,20 +27,14 @@ def test_slices_are_the_whole(name: str, fewest: int) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_slices_are_alike_and_as_wide_as_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    block, seen = tiny.model("gpt2").blocks[0], []  # 60 hidden activations of a token
+def test_slices_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, seen = tiny.model("gpt2").blocks[0], []
     write = type(block).mlp_write
     monkeypatch.setattr(
         type(block), "mlp_write", lambda self, x: seen.append(len(x)) or write(self, x)
     )
-    for hidden, fewest, expected in (
-        (60 * 5, 1, [4, 4, 3]),
-        (60 * 5, 6, [6, 5]),
-        (60 * N, 1, [N]),
-        (0, 1, [1] * N),
-    ):
-        monkeypatch.setattr(mlp, "HIDDEN", hidden)
-        monkeypatch.setattr(mlp, "FEWEST", fewest)
+    for most, expected in ((5, [4, 4, 3]), (6, [6, 5]), (N, [N]), (1, [1] * N)):
+        monkeypatch.setattr(mlp, "TOKENS", most)
         seen.clear()
         mlp.mlp_write(block, torch.zeros(N, 15))
         assert seen == expected

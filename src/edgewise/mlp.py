@@ -15,15 +15,12 @@ from torch.autograd.graph import saved_tensors_hooks
 from edgewise.counting import storage_bytes
 from edgewise.models.block import Block
 
-HIDDEN = 1 << 20  # activations of a slice
-FEWEST = 128  # tokens of a slice: with fewer, products are slow
+TOKENS = 512  # of a slice, at most: with fewer, products are slow
 
 
 def mlp_write(block: Block, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
-    """What an MLP writes. Experts take all tokens at once: of a slice each would have few."""
-    if block.mlp_width is None:
-        return block.mlp_write(x)
-    return torch.cat([block.mlp_write(part) for part in x.split(_slice(block, x))])
+    """What an MLP writes."""
+    return torch.cat([block.mlp_write(part) for part in x.split(_slice(len(x)))])
 
 
 def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D"], int]:
@@ -52,7 +49,7 @@ def mlp_backward(
     """
     if write is not None:
         return torch.autograd.grad(write, x, dwrite)[0]
-    parts, weight, tokens = [], block.mlp_out_weight, _slice(block, x)
+    parts, weight, tokens = [], block.mlp_out_weight, _slice(len(x))
     for read_at, grad in zip(x.split(tokens), dwrite.split(tokens), strict=True):
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
@@ -61,8 +58,6 @@ def mlp_backward(
     return torch.cat(parts)
 
 
-def _slice(block: Block, x: Float[Tensor, "n D"]) -> int:
-    """How many tokens to take at a time: in all slices alike, as far as that goes."""
-    fit = 0 if block.mlp_width is None else HIDDEN // block.mlp_width
-    count = math.ceil(len(x) / max(FEWEST, fit))
-    return math.ceil(len(x) / count)
+def _slice(tokens: int) -> int:
+    """How many to take at a time: in all slices alike, as far as that goes."""
+    return math.ceil(tokens / math.ceil(tokens / TOKENS))

@@ -298,15 +298,9 @@ class Block:
         return (y[0] if isinstance(y, tuple) else y).reshape(len(x), -1)
 
     @property
-    def mlp_width(self) -> int | None:
-        """I, how wide `mlp_hidden` is; None if it goes through to the MLP's end."""
-        known = isinstance(self.mlp_out, nn.Linear | Conv1D)
-        return _matrix(self.mlp_out).shape[1] if known else None
-
-    @property
     def mlp_out_weight(self) -> Float[Tensor, "D I"] | None:
         """The matrix that takes `mlp_hidden` to what is added, but for a bias; None without one."""
-        if self.mlp_post_norm is not None or self.mlp_width is None:
+        if self.mlp_post_norm is not None or not isinstance(self.mlp_out, nn.Linear | Conv1D):
             return None
         weight = _matrix(self.mlp_out)
         return weight if self.scale == 1.0 else weight * self.scale
