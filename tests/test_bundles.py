@@ -36,8 +36,8 @@ def bundled(
     """Those of a run of 10 tokens whose logits are read everywhere, in what buffers spare."""
     graph = model.graph
     work = plan(graph, (mask != 0).numpy() & graph.causal, True) if live else everything(graph)
-    rows = work.n_live
-    return bundles.bundles(Cuts(work, mask, mask.dtype), 10, lambda used: [rows - used] * buffers)
+    buffer = torch.empty(work.n_live, 10, 1)
+    return bundles.bundles(Cuts(work, mask, mask.dtype), lambda used: [buffer[used:]] * buffers)
 
 
 @each_deep

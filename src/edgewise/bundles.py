@@ -14,7 +14,7 @@ those of writers whose gradients have been used.
 Shapes: R readers of all blocks of a bundle, r of one of them; W writers, N tokens, D width.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -27,6 +27,9 @@ from edgewise.ops.mixing import Sparse
 from edgewise.ops.slices import Sliced, slices
 
 ROWS = 64  # that are enough: more readers gain little
+
+# The memory that is free while so many rows of a wide buffer are in use.
+Rooms = Callable[[int], Sequence[Float[Tensor, "_ N D"]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ class Bundle:
             return None
         seen, count, held, start = self.cut.seen(delta), len(self.cut.rows), [], 0
         widest = max(rows.stop - rows.start for rows in self.rows)
-        for room, tokens in zip(rooms, _shares(count, seen.shape[1], map(len, rooms)), strict=True):
+        for room, tokens in zip(rooms, _shares(count, rooms), strict=True):
             memory, here = room.flatten(0, 1), seen[:, start : start + tokens]
             for part in slices(here[0], widest):
                 rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
@@ -87,25 +90,23 @@ class Bundle:
             self.cut.scatter(dmask, sum(parts))
 
 
-def bundles(cuts: Cuts, tokens: int, free: Callable[[int], Sequence[int]]) -> list[Bundle]:
-    """Each block's bundle, in a run of N tokens.
-
-    free    how many rows each of the buffers has to spare while the first so many are in use
-    """
+def bundles(cuts: Cuts, rooms: Rooms) -> list[Bundle]:
+    """Each block's bundle; `rooms` is what there will be to `mix` in."""
     found: list[Bundle] = []
     while len(found) < cuts.graph.n_layers:
-        bundle = _ending(cuts, cuts.graph.n_layers - 1 - len(found), tokens, free)
+        bundle = _ending(cuts, cuts.graph.n_layers - 1 - len(found), rooms)
         found += [bundle] * (bundle.last - bundle.first + 1)
     return found[::-1]
 
 
-def _ending(cuts: Cuts, last: int, tokens: int, free: Callable[[int], Sequence[int]]) -> Bundle:
+def _ending(cuts: Cuts, last: int, rooms: Rooms) -> Bundle:
     """The largest bundle that ends with a block and pays."""
     graph, first = cuts.graph, last
     used = cuts.plan.before(graph.mlp_writer(last) + 1)
+    free = rooms(used)
 
     def fits(rows: int) -> bool:
-        return sum(_shares(rows, tokens, free(used))) == tokens
+        return sum(_shares(rows, free)) == free[0].shape[1]
 
     def seen(block: int) -> int:
         return cuts.plan.before(graph.writers_before_attention(block))
@@ -129,9 +130,9 @@ def _ending(cuts: Cuts, last: int, tokens: int, free: Callable[[int], Sequence[i
     return Bundle(first, last, cuts.together(range(first, last + 1)), parts, used)
 
 
-def _shares(count: int, tokens: int, rooms: Iterable[int]) -> list[int]:
-    """How many of the tokens each room takes, of so many rows, if a slice is of `count` rows."""
-    shares = []
-    for rows in rooms:
-        shares.append(min(tokens - sum(shares), max(0, rows) * tokens // count))
+def _shares(count: int, rooms: Sequence[Float[Tensor, "_ N D"]]) -> list[int]:
+    """How many of the N tokens each room takes, in slices of `count` rows."""
+    shares, tokens = [], rooms[0].shape[1]
+    for room in rooms:
+        shares.append(min(tokens - sum(shares), len(room) * tokens // count))
     return shares

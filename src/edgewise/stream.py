@@ -206,9 +206,12 @@ def _forward(
     ):
         if work.live[writer]:
             wide[work.before(writer)] = taken(clean, own) - taken(other, own)
-    rows, tokens = wide.shape[:2]
     spare = None if tapes is None else job.workspace.take("gradients", wide, *wide.shape)
-    bundled = bundles(cuts, tokens, lambda used: [rows - used if spare is None else rows])
+
+    def rooms(used: int) -> list[Tensor]:
+        return [wide[used:] if spare is None else spare]
+
+    bundled = bundles(cuts, rooms)
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
         all_live = job.wide(everything(work.graph)) * first.nbytes
@@ -220,7 +223,7 @@ def _forward(
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, base, bundle = job.place(number), taken(state.base_attention, own), bundled[number]
         if number == bundle.first:
-            held = bundle.mix(wide, wide[bundle.used :] if spare is None else spare)
+            held = bundle.mix(wide, *rooms(bundle.used))
         cut = bundle.own(cuts, number)
         if place is not None:
             delta = first.new_empty(work.n_live, len(place), model.width)
@@ -267,8 +270,13 @@ def _backward(
     """Write the mask's gradient to `dmask`; empty the lists as what is in them has been used."""
     model, work, graph = job.model, job.plan, job.model.graph
     delta, wide = differences.pop(), differences.pop()
-    ddelta, (rows, tokens) = torch.zeros_like(delta), wide.shape[:2]
-    bundled = bundles(cuts, tokens, lambda used: [rows - used] * 2)
+    gradients = job.workspace.take("gradients", wide, *wide.shape).zero_()
+    ddelta = gradients if delta is wide else torch.zeros_like(delta)
+
+    def rooms(used: int) -> list[Tensor]:
+        return [wide[used:], gradients[used:]]
+
+    bundled = bundles(cuts, rooms)
 
     def give(cut: Cut, dx: Tensor) -> None:
         cut.scatter(dmask, cut.mix_backward(dx, delta, ddelta))
@@ -288,12 +296,11 @@ def _backward(
         dwrites = ddelta[cut.span.stop :][: len(todo.heads)]
         if place is not None:
             dwrites = dwrites.clone()  # and the narrow buffers are free
-            gradients = job.workspace.take("gradients", wide, *wide.shape).zero_()
             delta, ddelta = wide, gradients.index_copy_(1, place, ddelta[: len(wide)])
         if not len(todo.heads) and not dwhole:
             continue
         if number == bundle.last:
-            held = bundle.mix(delta, delta[bundle.used :], ddelta[bundle.used :])
+            held = bundle.mix(delta, *rooms(bundle.used))
         heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
