@@ -28,6 +28,7 @@ from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
+from edgewise.ops.product import linear
 
 Ablation = Literal["interchange", "mean", "zero"]
 
@@ -128,7 +129,7 @@ def heads_write(
     block: Block, scaled: Float[Tensor, "N H C"], scale: Float[Tensor, " N"] | float
 ) -> Float[Tensor, "N D"]:
     """What all heads of a block add to the stream together."""
-    total = scaled.flatten(1) @ block.out_weight.flatten(0, 1)
+    total = linear(scaled.flatten(1), block.out_weight.flatten(0, 1).t())
     if block.out_bias is not None:
         bias = block.out_bias * block.n_heads
         total = total + (bias if isinstance(scale, float) else scale[:, None] * bias)

@@ -14,13 +14,14 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from edgewise.counting import storage_bytes
 from edgewise.models.block import Block
+from edgewise.ops.product import product
 
 TOKENS = 512  # of a slice, at most: with fewer, products are slow
 
 
 def mlp_write(block: Block, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
     """What an MLP writes."""
-    return torch.cat([block.mlp_write(part) for part in x.split(_slice(len(x)))])
+    return _joined([block.mlp_write(part) for part in x.split(_slice(len(x)))])
 
 
 def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D"], int]:
@@ -54,8 +55,12 @@ def mlp_backward(
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
             again = block.mlp_write(leaf) if weight is None else block.mlp_hidden(leaf)
-        parts += torch.autograd.grad(again, leaf, grad if weight is None else grad @ weight)
-    return torch.cat(parts)
+        parts += torch.autograd.grad(again, leaf, grad if weight is None else product(grad, weight))
+    return _joined(parts)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _slice(tokens: int) -> int:

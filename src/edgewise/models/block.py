@@ -29,6 +29,7 @@ from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Sink
 from edgewise.models.tokens import Tokens
 from edgewise.ops.mixing import accumulator
+from edgewise.ops.product import linears
 
 SHORT = 64  # tokens of a prompt
 
@@ -204,7 +205,8 @@ class Block:
     def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
         """Queries, keys and values when every reader sees the same x, by the model's modules."""
         h = self.attention_norm.module(x) if self.attention_norm else x
-        outputs = [projection(h) for projection in self.projections]
+        with linears(x):
+            outputs = [projection(h) for projection in self.projections]
         if len(outputs) == 3:
             parts = [output.unflatten(-1, (-1, self.head_dim)) for output in outputs]
             return torch.cat(parts, 1).transpose(0, 1)
@@ -279,7 +281,8 @@ class Block:
         """What the MLP adds to the stream when it reads x."""
         y = self.mlp_hidden(x)
         if self.mlp_out is not None:
-            y = self.mlp_out(y)
+            with linears(y):
+                y = self.mlp_out(y)
         if self.mlp_post_norm is not None:
             y = self.mlp_post_norm(y)
         return y if self.scale == 1.0 else y * self.scale
@@ -287,12 +290,11 @@ class Block:
     def mlp_hidden(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N I"]:
         """What its last projection is given then; what it returns, if it has no such projection."""
         h = (x if self.mlp_norm is None else self.mlp_norm(x))[None]
-        if self.mlp_adds_stream:
-            y = self.mlp[0](h, torch.zeros_like(h))
-        else:
-            y = self.mlp[0](h)
-        for module in self.mlp[1:]:
-            y = module(y)
+        more = (torch.zeros_like(h),) if self.mlp_adds_stream else ()
+        with linears(h):
+            y = self.mlp[0](h, *more)
+            for module in self.mlp[1:]:
+                y = module(y)
         if self.mlp_out is not None:
             y, self.mlp_sink.value = self.mlp_sink.value, None
         return (y[0] if isinstance(y, tuple) else y).reshape(len(x), -1)

@@ -1,0 +1,106 @@
+"""Products of float32 matrices on CPUs that MKL, which PyTorch multiplies them with, serves badly.
+
+MKL uses AVX-512 on Intel's processors alone. oneDNN, which PyTorch has too (for bfloat16, and for
+what its compiler makes), uses it wherever it is, and takes as little as half the time there. It
+reads matrices in one stretch of memory; others, and small ones, for which it would make a kernel of
+their shape first, are MKL's. Weights get no gradient.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
+
+OPERATIONS = 1 << 26  # of a product, at least: about as long as making a kernel takes
+
+
+def product(a: Float[Tensor, "n K"], b: Float[Tensor, "K m"]) -> Float[Tensor, "n m"]:
+    """a @ b, without a graph."""
+    return _by_onednn(a, b.t()) if _suits(a, b.t()) else a @ b
+
+
+def linear(
+    x: Float[Tensor, "*n K"],
+    weight: Float[Tensor, "m K"],
+    bias: Float[Tensor, " m"] | None = None,
+) -> Float[Tensor, "*n m"]:
+    """`torch.nn.functional.linear`; its gradient is that of x alone."""
+    if not _suits(x, weight):
+        return nn.functional.linear(x, weight, bias)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _Linear.apply(x, weight, bias)
+    return _by_onednn(x, weight, bias)
+
+
+def linears(like: Tensor) -> AbstractContextManager[Any]:
+    """Within it, linear layers of any module multiply as `linear` does."""
+    return _Linears() if _served_badly(like) else nullcontext()
+
+
+class _Linears(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is nn.functional.linear and not kwargs:
+            return linear(*args)
+        if func is torch.addmm and not kwargs:  # Conv1D, GPT-2's
+            bias, x, weight = args
+            return linear(x, weight.t(), bias)
+        return func(*args, **(kwargs or {}))
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight)
+        return _by_onednn(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return linear(dy.contiguous(), weight.t()), None, None
+
+
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    return (
+        _served_badly(x)
+        and weight.dtype == x.dtype
+        and type(weight) in (Tensor, nn.Parameter)
+        and 2 * x.numel() * len(weight) >= OPERATIONS
+        and x.is_contiguous()
+        and (weight.is_contiguous() or weight.t().is_contiguous())
+    )
+
+
+def _served_badly(like: Tensor) -> bool:
+    return like.device.type == "cpu" and like.dtype == torch.float32 and mkl_lags()
+
+
+@cache
+def mkl_lags() -> bool:
+    """Whether MKL leaves this processor's AVX-512 alone, and oneDNN is there."""
+    return (
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkl.is_available()
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _vendor() not in ("", "GenuineIntel")
+    )
+
+
+def _vendor() -> str:
+    """Who made the processor, where the system says so."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")
