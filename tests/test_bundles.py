@@ -1,5 +1,7 @@
 """Readers of several blocks mixed in one product: which are, and that nothing else changes."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from edgewise import bundles, stream
 from edgewise.cuts import Cuts
 from edgewise.models.model import Model, build
 from edgewise.ops import slices
+from edgewise.ops.chunks import Chunks, Wide
 from edgewise.plan import everything, plan
 from edgewise.workspace import Workspace
 from test_stream import each_kind
@@ -37,7 +40,7 @@ def bundled(
     graph = model.graph
     work = plan(graph, (mask != 0).numpy() & graph.causal, True) if live else everything(graph)
     buffer = torch.empty(work.n_live, 10, 1)
-    return bundles.bundles(Cuts(work, mask, mask.dtype), lambda used: [buffer[used:]] * buffers)
+    return bundles.bundles(Cuts(work, mask, mask.dtype), lambda used: [[buffer[used:]] * buffers])
 
 
 @each_deep
@@ -75,10 +78,15 @@ def test_what_is_held_in_several_rooms_is_the_product(
     count = len(bundle.cut.rows)
     rooms = [torch.full((size * count // 20, tokens, 15), torch.nan) for size in sizes]
     delta = torch.randn(model.graph.n_writers, tokens, 15)
-    expected = torch.einsum("rw,wnd->rnd", bundle.cut.mask, bundle.cut.seen(delta))
-    for size in (slices.SLICE_BYTES, 1):
+    expected = torch.einsum("rw,wnd->rnd", bundle.cut.mask, delta[bundle.cut.span])
+    for size, ends in ((slices.SLICE_BYTES, [9]), (slices.SLICE_BYTES, [4, 9]), (1, [4, 9])):
         monkeypatch.setattr(slices, "SLICE_BYTES", size)
-        held = bundle.mix(delta, *rooms)
+        chunks = [slice(*pair) for pair in pairwise([0, *ends])]
+        free = zip(
+            *([values for _, values in Wide.of(room, chunks)] for room in rooms), strict=True
+        )
+        buffer = Chunks(tuple((at, delta[:, at]) for at in chunks))
+        held = bundle.mix(buffer, lambda used, free=tuple(free): free)
         assert [at for part, _ in held for at in range(tokens)[part]] == list(range(tokens))
         found = torch.cat([x for _, x in held], 1)
         torch.testing.assert_close(found, expected)

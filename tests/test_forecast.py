@@ -80,7 +80,7 @@ def test_what_a_step_keeps_is_what_its_tape_holds(name):
     ready, parts = prepared(name), expected(name).parts
     read = masked_read(ready.model, open_mask(ready), ready.outer, ready.run, ready.index)
     (run, _), *_ = read.grad_fn.next_functions
-    wide, narrow = (storage_bytes([held]) for held in run.differences)
+    wide, narrow = (storage_bytes([each for _, each in held]) for held in run.differences)
     for which in ("difference buffer", "gradient buffer"):
         assert parts[which].of(PROMPTS) == wide
     shared = tensors(*ready.run.layers)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.activations import GELUTanh, NewGELUActivation
 
 import tiny
 from edgewise import mlp
@@ -38,3 +39,11 @@ def test_slices_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.clear()
         mlp.mlp_write(block, torch.zeros(N, 15))
         assert seen == expected
+
+
+def test_gelu_is_one_operation_and_the_model_keeps_its_own() -> None:
+    model = tiny.model("gpt2")
+    ours = [type(part) for block in model.blocks.parts for part in block.mlp[0].modules()]
+    theirs = [type(part) for part in model.hf.modules()]
+    assert (ours.count(GELUTanh), ours.count(NewGELUActivation)) == (model.graph.n_layers, 0)
+    assert (theirs.count(GELUTanh), theirs.count(NewGELUActivation)) == (0, model.graph.n_layers)

@@ -24,7 +24,7 @@ LEVELS = (
     ("wiring", "circuit", "scores", "ops", "runtime", "peak", "runs", "plan", "counting"),
     ("cuts", "bundles"),
     ("models", "tasks", "metrics"),
-    ("ablation", "mlp", "heads", "stream", "gradient", "applied"),
+    ("ablation", "mlp", "heads", "job", "stream", "gradient", "applied"),
     ("patterns", "prepared", "suffix", "proof"),
     ("shard", "offload"),
     ("adapt", "loading"),

@@ -18,18 +18,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from edgewise.cuts import Cut, Cuts
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Sparse
-from edgewise.ops.slices import Sliced, slices
+from edgewise.ops.product import put_product
+from edgewise.ops.slices import slices
 
 ROWS = 64  # that are enough: more readers gain little
 
-# The memory that is free while so many rows of a wide buffer are in use.
-Rooms = Callable[[int], Sequence[Float[Tensor, "_ N D"]]]
+# The memory that is free while so many rows of a wide buffer are in use, for each of its chunks.
+Rooms = Callable[[int], Sequence[Sequence[Float[Tensor, "_ n D"]]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Bundle:
     rows: tuple[slice, ...] = ()
     used: int = 0
 
-    def mix(self, delta: Float[Tensor, "W N D"], *rooms: Float[Tensor, "_ N D"]) -> Sliced | None:
+    def mix(self, delta: Chunks, rooms: Rooms) -> Chunks | None:
         """What all of them see of the writers before the first block, in memory of any values.
 
         In slices of one block's readers, each in one stretch of memory: BLAS multiplies batches in
@@ -55,39 +56,42 @@ class Bundle:
         """
         if self.cut is None:
             return None
-        seen, count, held, start = self.cut.seen(delta), len(self.cut.rows), [], 0
+        count, held = len(self.cut.rows), []
         widest = max(rows.stop - rows.start for rows in self.rows)
-        for room, tokens in zip(rooms, _shares(count, rooms), strict=True):
-            memory, here = room.flatten(0, 1), seen[:, start : start + tokens]
-            for part in slices(here[0], widest):
-                rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
-                torch.mm(self.cut.mask, here[:, part].flatten(1), out=rows.flatten(1))
-                held.append((slice(start + part.start, start + part.stop), rows))
-            start += tokens
-        return held
+        for (tokens, writes), free in zip(self.cut.seen(delta), rooms(self.used), strict=True):
+            into, start = [], 0
+            for room, share in zip(free, _shares(count, free), strict=True):
+                memory = room.flatten(0, 1)
+                for part in slices(writes[0], widest, slice(0, share)):
+                    rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
+                    into.append((slice(start + part.start, start + part.stop), rows))
+                start += share
+            put_product(self.cut.mask, writes, into)
+            begin = tokens.start
+            held += [(slice(begin + at.start, begin + at.stop), rows) for at, rows in into]
+        return Chunks(tuple(held))
 
     def own(self, cuts: Cuts, block: int) -> Cut:
         """The part of the mask that one of the blocks takes by itself."""
         since = 0 if self.cut is None else cuts.graph.writers_before_attention(self.first)
         return cuts.block(block, since)
 
-    def of(self, held: Sliced | None, block: int) -> Sliced | None:
+    def of(self, held: Chunks | None, block: int) -> Chunks | None:
         """One block's part of that."""
-        mine = self.rows[block - self.first] if self.rows else None
-        return None if held is None else [(part, rows[mine]) for part, rows in held]
+        return None if held is None else held.rows(self.rows[block - self.first])
 
     def give(
         self,
-        held: Sliced | None,
-        delta: Float[Tensor, "W N D"],
-        ddelta: Float[Tensor, "W N D"],
+        held: Chunks | None,
+        delta: Chunks,
+        ddelta: Chunks,
         dmask: Float[Tensor, "readers writers"],
     ) -> None:
         """Give those writers their gradient, and the mask its, once `held` is all that of reads."""
         if self.cut is not None:
             delta, ddelta = self.cut.seen(delta), self.cut.seen(ddelta)
-            parts = [self.cut.mixing.backward(x, delta[:, at], ddelta[:, at]) for at, x in held]
-            self.cut.scatter(dmask, sum(parts))
+            back = self.cut.mixing.backward
+            self.cut.scatter(dmask, sum(back(x, delta.at(at), ddelta.at(at)) for at, x in held))
 
 
 def bundles(cuts: Cuts, rooms: Rooms) -> list[Bundle]:
@@ -106,7 +110,7 @@ def _ending(cuts: Cuts, last: int, rooms: Rooms) -> Bundle:
     free = rooms(used)
 
     def fits(rows: int) -> bool:
-        return sum(_shares(rows, free)) == free[0].shape[1]
+        return all(sum(_shares(rows, rooms)) == rooms[0].shape[1] for rooms in free)
 
     def seen(block: int) -> int:
         return cuts.plan.before(graph.writers_before_attention(block))
@@ -130,8 +134,8 @@ def _ending(cuts: Cuts, last: int, rooms: Rooms) -> Bundle:
     return Bundle(first, last, cuts.together(range(first, last + 1)), parts, used)
 
 
-def _shares(count: int, rooms: Sequence[Float[Tensor, "_ N D"]]) -> list[int]:
-    """How many of the N tokens each room takes, in slices of `count` rows."""
+def _shares(count: int, rooms: Sequence[Float[Tensor, "_ n D"]]) -> list[int]:
+    """How many of a chunk's n tokens each room takes, in slices of `count` rows."""
     shares, tokens = [], rooms[0].shape[1]
     for room in rooms:
         shares.append(min(tokens - sum(shares), len(room) * tokens // count))

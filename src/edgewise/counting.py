@@ -24,6 +24,8 @@ _LEFT = {
     aten.baddbmm_: 1,
     aten._grouped_mm: 0,
 }
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # `ops.product`
+    _LEFT[torch.ops.mkldnn._linear_pointwise] = 0
 
 
 class Counter(TorchDispatchMode):

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Dense, mixing
 from edgewise.plan import Plan
 
@@ -37,26 +38,26 @@ class Cut:
         """Its entries."""
         return self.mixing.mask
 
-    def seen(self, buffer: Float[Tensor, "W N D"]) -> Float[Tensor, "s N D"]:
-        """The part of a buffer that is mixed."""
-        return buffer[self.span]
+    def seen(self, buffer: Chunks) -> Chunks:
+        """The part of a buffer of all live writers that is mixed."""
+        return buffer.rows(self.span)
 
-    def mix(
-        self, base: Float[Tensor, "N D"], delta: Float[Tensor, "W N D"]
-    ) -> Float[Tensor, "N D"]:
+    def mix(self, base: Float[Tensor, "N D"], delta: Chunks) -> Float[Tensor, "N D"]:
         """What a group of one reader sees."""
         read = base.clone()
-        self.mixing.add(read[None], self.seen(delta))
+        for tokens, writes in self.seen(delta):
+            self.mixing.add(read[None, tokens], writes)
         return read
 
     def mix_backward(
-        self,
-        dx: Float[Tensor, "N D"],
-        delta: Float[Tensor, "W N D"],
-        ddelta: Float[Tensor, "W N D"],
+        self, dx: Float[Tensor, "N D"], delta: Chunks, ddelta: Chunks
     ) -> Float[Tensor, "1 w"]:
         """Add the gradient of those writers to `ddelta` in place; return the mask's, in float32."""
-        return self.mixing.backward(dx[None], self.seen(delta), self.seen(ddelta))
+        pairs = zip(self.seen(delta), self.seen(ddelta), strict=True)
+        return sum(
+            self.mixing.backward(dx[None, tokens], writes, dwrites)
+            for (tokens, writes), (_, dwrites) in pairs
+        )
 
     def scatter(self, whole: Float[Tensor, "R W"], part: Float[Tensor, "r w"]) -> None:
         """Put a gradient of `mask` where it belongs in the whole mask's."""

@@ -24,6 +24,7 @@ from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import accumulator, products
 from edgewise.ops.slices import Room, slices
 from edgewise.workspace import Workspace
@@ -86,7 +87,8 @@ class FullRun:
             theirs = at_tokens(theirs, own)
             change = (ours.heads - theirs.heads).transpose(0, 1)
             start, mlp = graph.writers_before_attention(number), graph.mlp_writer(number)
-            block.writes(change, ours.scale - theirs.scale, out=delta[start:mlp])
+            into = Chunks.whole(delta[start:mlp])
+            block.writes(change, ours.scale - theirs.scale, None, into)
             torch.sub(ours.mlp, theirs.mlp, out=delta[mlp])
         return delta
 

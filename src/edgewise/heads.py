@@ -18,6 +18,7 @@ from edgewise.ablation import LayerState, taken
 from edgewise.models.block import Block
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
+from edgewise.ops.chunks import Chunks
 from edgewise.plan import LayerPlan
 
 
@@ -96,16 +97,18 @@ class Heads:
         other: Float[Tensor, "R N C"] | None,
         p: Float[Tensor, "r n C"],
         square: Float[Tensor, "r n"],
-        dwrites: Float[Tensor, "h m D"],
+        dwrites: Chunks,
     ) -> tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]]:
         """Gradients of `p` and `square` from that of what the heads write."""
         inputs = [t.detach().requires_grad_() for t in (p, square)]
         with torch.enable_grad():
             o, r = self.put_out(other, *inputs)
         weight, bias = self._of(self.block.out_weight), self.block.out_bias
-        outputs, grads = [o], [torch.bmm(dwrites, weight.transpose(1, 2))]
+        back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
+        outputs, grads = [o], [torch.cat(back, 1)]
         if r is not None and bias is not None:
-            outputs, grads = [o, r], [*grads, dwrites.sum(0) @ bias]
+            along = torch.cat([each.sum(0) @ bias for _, each in dwrites])
+            outputs, grads = [o, r], [*grads, along]
         found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
         dp, dsquare = (
             torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
@@ -117,7 +120,7 @@ class Heads:
         o: Float[Tensor, "h m C"],
         r: Float[Tensor, " m"] | None,
         ablated: LayerState,
-        out: Float[Tensor, "h m D"],
+        out: Chunks,
     ) -> None:
         """Put what they write, less what they wrote in the ablated run, into `out`."""
         scale = ablated.scale
@@ -127,7 +130,7 @@ class Heads:
             o - self._of(taken(ablated.heads, self.at).transpose(0, 1)),
             (1.0 if r is None else r) - scale,
             self._chosen,
-            out=out,
+            out,
         )
 
     @cached_property

@@ -5,8 +5,6 @@ only. Where there was no room to keep their graph, the backward pass computes th
 compute what the last projection makes of them, whose gradient is a product with its matrix.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,13 +13,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from edgewise.counting import storage_bytes
 from edgewise.models.block import Block
 from edgewise.ops.product import product
+from edgewise.ops.slices import even
 
 TOKENS = 512  # of a slice, at most: with fewer, products are slow
 
 
 def mlp_write(block: Block, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
     """What an MLP writes."""
-    return _joined([block.mlp_write(part) for part in x.split(_slice(len(x)))])
+    return _joined([block.mlp_write(part) for part in x.split(even(len(x), TOKENS))])
 
 
 def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D"], int]:
@@ -50,7 +49,7 @@ def mlp_backward(
     """
     if write is not None:
         return torch.autograd.grad(write, x, dwrite)[0]
-    parts, weight, tokens = [], block.mlp_out_weight, _slice(len(x))
+    parts, weight, tokens = [], block.mlp_out_weight, even(len(x), TOKENS)
     for read_at, grad in zip(x.split(tokens), dwrite.split(tokens), strict=True):
         leaf = read_at.detach().requires_grad_()
         with torch.enable_grad():
@@ -61,8 +60,3 @@ def mlp_backward(
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _slice(tokens: int) -> int:
-    """How many to take at a time: in all slices alike, as far as that goes."""
-    return math.ceil(tokens / math.ceil(tokens / TOKENS))

@@ -29,6 +29,7 @@ from edgewise.models.block import Block
 from edgewise.models.model import Model, listener, read_block, without_mlp
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Dense, accumulator
 from edgewise.ops.read import read
 from edgewise.stream import run
@@ -190,7 +191,9 @@ def _every_edge(
 ) -> Float[Tensor, "N D"]:
     """The stream after a block whose readers read all of x - x~, as one writer's, over x~."""
     ones = x.new_ones(block.n_readers, 1)
-    p, square, *_ = read(ablated, (x - ablated)[None], Dense(ones), block.folded(), block.centred)
+    p, square, *_ = read(
+        ablated, Chunks.whole((x - ablated)[None]), Dense(ones), block.folded(), block.centred
+    )
     o = block.attend(block.project(p, square), call, tokens)
     r = block.post_scale(o)
     write = heads_write(block, o, 1.0) if r is None else heads_write(block, o * r[:, None, None], r)

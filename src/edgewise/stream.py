@@ -3,9 +3,10 @@
     x_r = x~_r + sum_{w<r} z_rw (x_w - x~_w)                                      (1)
 
 Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the
-blocks in lockstep and one buffer holds the differences of all writers (W x N x D). Each reader
-mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and MLP are
-the model's own, and what they write, less what they wrote in the ablated run, is the next column.
+blocks in lockstep and one buffer holds the differences of all writers (W x N x D, one chunk of
+tokens after another). Each reader mixes its own input from that buffer, normalises and projects it
+(`ops.read`), attention and MLP are the model's own, and what they write, less what they wrote in
+the ablated run, is the next row.
 Of what came before the block, its MLP's input is mixed together with its heads', in one pass over
 the buffer, and where there is room with those of blocks after it (`bundles`); what is written in
 between is added when it has been.
@@ -24,7 +25,7 @@ All ones is the clean model, all zeros the ablated run.
 """
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,13 @@ from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
-from edgewise.heads import Heads
+from edgewise.job import Job
 from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
 from edgewise.models.model import Model, Outer
+from edgewise.ops.chunks import Chunks, Wide
 from edgewise.ops.mixing import accumulator
 from edgewise.ops.read import read, read_backward
-from edgewise.plan import Plan, everything, plan
+from edgewise.plan import LayerPlan, everything, plan
 from edgewise.scores import EdgeScores
 from edgewise.workspace import Workspace
 
@@ -92,7 +94,7 @@ def masked_read(
         work = plan(graph, open_, run.kind == "interchange")
     at, places = (None, None) if index is None else index.unique(return_inverse=True)
     own = own_tokens(model, outer, run, at)
-    read_at = _Masked.apply(mask, _Job(model, outer, run, work, own, at, workspace or Workspace()))
+    read_at = _Masked.apply(mask, Job(model, outer, run, work, own, at, workspace or Workspace()))
     if places is not None:
         return read_at[places]
     return read_at if own is None else run.final[0].index_copy(0, own, read_at)
@@ -107,52 +109,6 @@ def own_tokens(
         return None
     own = parted(model, outer.tokens, outer.embeddings, run.embeddings)
     return own if own is None or index is None else torch.cat([own, index]).unique()
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """`own` are the tokens that are computed (None: all), of N here; `at` those of them where the
-    logits are read, once each (None: everywhere)."""
-
-    model: Model
-    outer: Outer
-    run: AblatedRun
-    plan: Plan
-    own: Int[Tensor, " N"] | None
-    at: Int[Tensor, " n"] | None
-    workspace: Workspace
-
-    @property
-    def read_at(self) -> Int[Tensor, " n"] | None:
-        """Where the logits are read, of all tokens of the batch (None: at all)."""
-        return self.own if self.at is None else self.at
-
-    def written_at(self, layer: int) -> Int[Tensor, " n"] | None:
-        """Where what a block writes is needed, of all tokens of the batch (None: at all)."""
-        return self.read_at if layer == self.model.graph.n_layers - 1 else self.own
-
-    @cached_property
-    def _place(self) -> Int[Tensor, " n"] | None:
-        if self.own is None or self.at is None:
-            return self.at
-        return torch.searchsorted(self.own, self.at)
-
-    def place(self, layer: int) -> Int[Tensor, " n"] | None:
-        """Where that is among those that are computed (None: they are those)."""
-        return self._place if layer == self.model.graph.n_layers - 1 else None
-
-    def heads(self, layer: int) -> Heads:
-        """A block's live heads in this run."""
-        outer, block, todo = self.outer, self.model.blocks[layer], self.plan.layers[layer]
-        at = self.written_at(layer)
-        return Heads(block, todo, outer.calls[layer], outer.tokens, self.own, at)
-
-    def wide(self, work: Plan) -> int:
-        """How many of a plan's live writers have differences at all tokens."""
-        graph = self.model.graph
-        if self.at is None:
-            return work.n_live
-        return work.before(graph.writers_before_attention(graph.n_layers - 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +127,7 @@ class _Tape:
 
 class _Masked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, mask: Tensor, job: _Job) -> Tensor:
+    def forward(ctx: Any, mask: Tensor, job: Job) -> Tensor:
         ctx.job = job
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
@@ -194,28 +150,29 @@ class _Masked(torch.autograd.Function):
 
 
 def _forward(
-    job: _Job, cuts: Cuts, tapes: list[_Tape] | None
-) -> tuple[Float[Tensor, "n D"], Float[Tensor, "w N D"], Float[Tensor, "l n D"]]:
+    job: Job, cuts: Cuts, tapes: list[_Tape] | None
+) -> tuple[Float[Tensor, "n D"], Wide, Chunks]:
     """What the logits reader sees; differences at all tokens, and of all live writers where the
     logits are read."""
     model, work, own = job.model, job.plan, job.own
     first = taken(job.outer.embeddings[0], own)
-    wide = delta = job.workspace.take("differences", first, job.wide(work), *first.shape)
+    wide = delta = job.buffer("differences", first)
     for writer, (clean, other) in enumerate(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            wide[work.before(writer)] = taken(clean, own) - taken(other, own)
-    spare = None if tapes is None else job.workspace.take("gradients", wide, *wide.shape)
+            wide.put(work.before(writer), taken(clean, own) - taken(other, own))
+    spare = None if tapes is None else job.buffer("gradients", first)
 
-    def rooms(used: int) -> list[Tensor]:
-        return [wide[used:] if spare is None else spare]
+    def rooms(used: int) -> list[list[Tensor]]:
+        free = wide.rows(slice(used, None)) if spare is None else spare
+        return [[each] for _, each in free]
 
     bundled = bundles(cuts, rooms)
     room = 0
     if tapes is not None and model.whole:  # weights that come and go mustn't be in a graph
         all_live = job.wide(everything(work.graph)) * first.nbytes
-        room = 2 * (all_live - wide.untyped_storage().nbytes())
+        room = 2 * (all_live - wide.memory.untyped_storage().nbytes())
     states = job.run.states()
     for number in range(model.graph.n_layers):
         state = next(states)
@@ -223,11 +180,12 @@ def _forward(
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, base, bundle = job.place(number), taken(state.base_attention, own), bundled[number]
         if number == bundle.first:
-            held = bundle.mix(wide, *rooms(bundle.used))
+            held = bundle.mix(wide, rooms)
         cut = bundle.own(cuts, number)
         if place is not None:
-            delta = first.new_empty(work.n_live, len(place), model.width)
-            torch.index_select(wide, 1, place, out=delta[: len(wide)])
+            narrow = first.new_empty(work.n_live, len(place), model.width)
+            narrow[: len(wide)] = wide.taken(place)
+            delta = Chunks.whole(narrow)
         if len(todo.heads) or todo.mlp:
             p, square, mean, whole = read(
                 base,
@@ -240,15 +198,15 @@ def _forward(
             )
         if len(todo.heads):
             o, r = heads.put_out(state.qkv, p, square)
-            heads.write(o, r, state, delta[cut.span.stop :][: len(todo.heads)])
+            heads.write(o, r, state, delta.rows(_heads(cut, todo)))
         if todo.mlp:
             x_mlp = cuts.own(number).mix(taken(whole[0], place), delta)
             if room > 0:
                 graphed, n_bytes = mlp_graph(block, x_mlp)
                 room -= n_bytes
             written = mlp_write(block, x_mlp) if graphed is None else graphed.detach()
-            write = delta[work.before(model.graph.mlp_writer(number))]
-            torch.sub(written, taken(state.mlp, heads.at), out=write)
+            own_row = work.before(model.graph.mlp_writer(number))
+            delta.put(own_row, written - taken(state.mlp, heads.at))
         if tapes is not None:
             all_ours = own is None and len(todo.readers) == block.n_readers
             qkv = None if all_ours else state.qkv
@@ -260,21 +218,24 @@ def _forward(
 
 
 def _backward(
-    job: _Job,
+    job: Job,
     cuts: Cuts,
     tapes: list[_Tape],
-    differences: list[Tensor],
+    differences: list[Chunks],
     dx: Float[Tensor, "n D"],
     dmask: Float[Tensor, "R W"],
 ) -> None:
     """Write the mask's gradient to `dmask`; empty the lists as what is in them has been used."""
     model, work, graph = job.model, job.plan, job.model.graph
     delta, wide = differences.pop(), differences.pop()
-    gradients = job.workspace.take("gradients", wide, *wide.shape).zero_()
-    ddelta = gradients if delta is wide else torch.zeros_like(delta)
+    gradients = job.buffer("gradients", tapes[0].base)
+    gradients.memory.zero_()
+    ddelta = gradients
+    if delta is not wide:
+        ddelta = Chunks(tuple((at, torch.zeros_like(each)) for at, each in delta))
 
-    def rooms(used: int) -> list[Tensor]:
-        return [wide[used:], gradients[used:]]
+    def rooms(used: int) -> list[list[Tensor]]:
+        return [[d[used:], g[used:]] for (_, d), (_, g) in zip(wide, gradients, strict=True)]
 
     bundled = bundles(cuts, rooms)
 
@@ -287,20 +248,23 @@ def _backward(
         place, dwhole, bundle = job.place(number), [], bundled[number]
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
-            dx = mlp_backward(block, tape.x_mlp, ddelta[own], tape.write)
+            dx = mlp_backward(block, tape.x_mlp, ddelta.row(own), tape.write)
             give(cuts.own(number), dx)
             if place is not None:
                 dx = dx.new_zeros(tape.base.shape).index_copy_(0, place, dx)
             dwhole = [dx]
         cut = bundle.own(cuts, number)
-        dwrites = ddelta[cut.span.stop :][: len(todo.heads)]
+        dwrites = ddelta.rows(_heads(cut, todo))
         if place is not None:
-            dwrites = dwrites.clone()  # and the narrow buffers are free
-            delta, ddelta = wide, gradients.index_copy_(1, place, ddelta[: len(wide)])
+            ((_, narrow),) = ddelta
+            gradients.set(place, narrow[: len(wide)])
+            dwrites = Chunks.whole(narrow[_heads(cut, todo)].clone())
+            delta, ddelta = wide, gradients  # and the narrow buffers are free
+            del narrow
         if not len(todo.heads) and not dwhole:
             continue
         if number == bundle.last:
-            held = bundle.mix(delta, *rooms(bundle.used))
+            held = bundle.mix(delta, rooms)
         heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
@@ -319,6 +283,11 @@ def _backward(
         cut.scatter(dmask, partial)
         if number == bundle.first:
             bundle.give(held, delta, ddelta, dmask)
+
+
+def _heads(cut: Cut, todo: LayerPlan) -> slice:
+    """The rows of a block's live heads, which come after those that it sees."""
+    return slice(cut.span.stop, cut.span.stop + len(todo.heads))
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from edgewise.gradient import FullRun
 from edgewise.heads import among, live_rows
 from edgewise.mlp import mlp_write
 from edgewise.models.model import Outer
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import mix, mixing
 from edgewise.ops.read import read
 from edgewise.plan import plan
@@ -120,7 +121,9 @@ class _Runs:
             o, scale = o * r[:, None, None], scale.flatten()
         chosen = torch.from_numpy(heads).to(o.device)
         change = (o.unflatten(0, (self.count, -1)) - state.heads).flatten(0, 1)[:, chosen]
-        writes = block.writes(change.transpose(0, 1), scale, chosen)
+        change = change.transpose(0, 1)
+        writes = change.new_empty(*change.shape[:2], self.delta.shape[-1])
+        block.writes(change, scale, chosen, Chunks.whole(writes))
         writes = writes.unflatten(1, (self.count, -1))
         self.delta[self.slots[self.graph.head_writer(layer, 0) + chosen]] = writes
 
@@ -166,8 +169,8 @@ class _Runs:
         nothing, weight = torch.zeros_like(base), block.folded(self._live(layer))
         how = mixing(whole)
         found = [
-            read(nothing, torch.cat([shared, own[:, k]]), how, weight, block.centred)[:2]
-            for k in range(self.count)
+            read(nothing, Chunks.whole(seen), how, weight, block.centred)[:2]
+            for seen in (torch.cat([shared, own[:, k]]) for k in range(self.count))
         ]
         return [torch.stack(each, 1) for each in zip(*found, strict=True)]
 
@@ -176,9 +179,11 @@ class _Runs:
         block, cut, delta = self.blocks[layer], self.cuts.attention(layer), self.suffix.delta
         base, weight = self.states[layer].base_attention, block.folded()
         seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
-        alike = read(base, seen, cut.mixing, weights, block.centred)[:2]
+        alike = read(base, Chunks.whole(seen), cut.mixing, weights, block.centred)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
-        own = read(base, seen, mixing(rows[:, : self.first]), weights, block.centred)[:2]
+        own = read(base, Chunks.whole(seen), mixing(rows[:, : self.first]), weights, block.centred)[
+            :2
+        ]
         found = [torch.stack([each] * self.count, 1) for each in alike]
         place = torch.from_numpy(self.work.layers[layer].readers == row)
         for together, each in zip(found, own, strict=True):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from edgewise.ops import read as ops
 from edgewise.ops import slices as cutting
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Dense, Sparse
 
 # N tokens, W writers, R readers, C channels, D width
@@ -45,6 +46,14 @@ def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> i
     return request.param
 
 
+def cut(values: Tensor) -> Chunks:
+    """In chunks of three tokens, which `values` holds on to."""
+    ends = range(0, values.shape[1], 3)
+    return Chunks(
+        tuple((part := slice(i, min(i + 3, values.shape[1])), values[:, part]) for i in ends)
+    )
+
+
 @dataclass
 class Inputs:
     base: Tensor
@@ -71,9 +80,8 @@ def backward(
         given.delta.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64
     ).to(given.delta.dtype)
     after = before.clone()
-    dmask = ops.read_backward(
-        given.base, given.delta, way(given.mask), given.weight, mean, *grads, after
-    )
+    delta, into = cut(given.delta), cut(after)
+    dmask = ops.read_backward(given.base, delta, way(given.mask), given.weight, mean, *grads, into)
     return [dmask, after - before]
 
 
@@ -83,7 +91,7 @@ def backward(
 @pytest.mark.usefixtures("slices")
 def test_read_and_its_gradient(shape: tuple[int, ...], centred: bool, way: type[Dense]) -> None:
     given = Inputs.random(shape)
-    found = ops.read(given.base, given.delta, way(given.mask), given.weight, centred)
+    found = ops.read(given.base, cut(given.delta), way(given.mask), given.weight, centred)
     leaves = [given.delta.clone().requires_grad_(), given.mask.clone().requires_grad_()]
     expected = ops.read_reference(given.base, *leaves, given.weight, centred)
     for ours, theirs in zip(found[:3], expected, strict=True):
@@ -109,8 +117,8 @@ def test_readers_that_take_their_reads_whole(way: type[Dense]) -> None:
     given, more = Inputs.random(shape), torch.rand(2, 5, dtype=torch.float64)
     bases = [torch.full_like(given.base, value) for value in (0.5, -2.0)]
     mask, fixed = torch.cat([given.mask, more]), (given.weight, True)
-    alone = ops.read(given.base, given.delta, Dense(given.mask), *fixed)
-    found = ops.read(given.base, given.delta, way(mask), *fixed, others=bases)
+    alone = ops.read(given.base, cut(given.delta), Dense(given.mask), *fixed)
+    found = ops.read(given.base, cut(given.delta), way(mask), *fixed, others=bases)
     torch.testing.assert_close(found[:3], alone[:3])
     expected = torch.stack(bases) + torch.einsum("rw,wnd->rnd", more, given.delta)
     torch.testing.assert_close(found.whole, expected)
@@ -118,9 +126,9 @@ def test_readers_that_take_their_reads_whole(way: type[Dense]) -> None:
     grads = [torch.ones_like(t) for t in found[:2]]
     dwhole = [torch.full_like(given.base, value).cumsum(0) for value in (1.0, -3.0)]
     into, without = torch.zeros_like(given.delta), torch.zeros_like(given.delta)
-    rest = (given.weight, found.mean, *grads)
-    dmask = ops.read_backward(given.base, given.delta, way(mask), *rest, into, dwhole=dwhole)
-    theirs = ops.read_backward(given.base, given.delta, way(given.mask), *rest, without)
+    rest, delta = (given.weight, found.mean, *grads), cut(given.delta)
+    dmask = ops.read_backward(given.base, delta, way(mask), *rest, cut(into), dwhole=dwhole)
+    theirs = ops.read_backward(given.base, delta, way(given.mask), *rest, cut(without))
     dx = torch.stack(dwhole)
     torch.testing.assert_close(dmask[:6], theirs)
     torch.testing.assert_close(dmask[6:], torch.einsum("rnd,wnd->rw", dx, given.delta))
@@ -132,7 +140,7 @@ def test_readers_that_take_their_reads_whole(way: type[Dense]) -> None:
 def test_bfloat16_reads_sum_in_float32(centred: bool) -> None:
     given, exact = (Inputs.random((40, 30, 8, 4, 64), d) for d in (torch.bfloat16, torch.float64))
     exact = Inputs(*(getattr(given, name).double() for name in vars(exact)))
-    found = ops.read(given.base, given.delta, Dense(given.mask), given.weight, centred)
+    found = ops.read(given.base, cut(given.delta), Dense(given.mask), given.weight, centred)
     expected = ops.read_reference(*vars(exact).values(), centred)
     assert (found[2] is not None) == centred
     kept = found[: 3 if centred else 2]
@@ -155,14 +163,13 @@ def test_some_writers_of_a_buffer() -> None:
     wide = torch.full((8, 7, 9), torch.nan, dtype=torch.float64)
     wide[:5] = given.delta
     gradient = torch.zeros_like(wide)
-    found = ops.read(given.base, wide[:5], Dense(given.mask), given.weight, True)
-    expected = ops.read(given.base, given.delta, Dense(given.mask), given.weight, True)
+    found = ops.read(given.base, cut(wide[:5]), Dense(given.mask), given.weight, True)
+    expected = ops.read(given.base, cut(given.delta), Dense(given.mask), given.weight, True)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     grads = [torch.ones_like(t) for t in found[:2]]
     some = torch.zeros_like(given.delta)
     for delta, into in ((wide[:5], gradient[:5]), (given.delta, some)):
-        ops.read_backward(
-            given.base, delta, Dense(given.mask), given.weight, found[2], *grads, into
-        )
+        rest = (Dense(given.mask), given.weight, found[2], *grads)
+        ops.read_backward(given.base, cut(delta), *rest, cut(into))
     assert torch.equal(gradient[:5], some)
     assert not gradient[5:].any()

@@ -28,6 +28,7 @@ from edgewise.errors import ModelError
 from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Sink
 from edgewise.models.tokens import Tokens
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import accumulator
 from edgewise.ops.product import linears
 
@@ -251,22 +252,23 @@ class Block:
         self,
         change: Float[Tensor, "h N C"],
         scale: Float[Tensor, " N"] | float,
-        heads: Int[Tensor, " h"] | None = None,
-        out: Float[Tensor, "h N D"] | None = None,
-    ) -> Float[Tensor, "h N D"]:
-        """What each of the `heads` (None: all) writes in one run less what it writes in another.
+        heads: Int[Tensor, " h"] | None,
+        out: Chunks,
+    ) -> None:
+        """Put what each of the `heads` (None: all) writes in one run, less what it writes in
+        another, into `out`.
 
         change    by how much their outputs before W_O, times the post-norm's scale, differ
         scale     by how much that scale does
         """
-        weight = self.out_weight if heads is None else self.out_weight.index_select(0, heads)
-        written = torch.bmm(change, weight, out=out)
-        bias = self.out_bias
-        if bias is not None and isinstance(scale, Tensor):
-            written += scale[:, None] * bias
-        elif bias is not None and scale:
-            written += scale * bias
-        return written
+        weight, bias = self.out_weight, self.out_bias
+        weight = weight if heads is None else weight.index_select(0, heads)
+        for at, written in out:
+            torch.bmm(change[:, at], weight, out=written)
+            if bias is not None and isinstance(scale, Tensor):
+                written += scale[at, None] * bias
+            elif bias is not None and scale:
+                written += scale * bias
 
     def post_scale(self, o: Float[Tensor, "N H C"]) -> Float[Tensor, " N"] | None:
         """r = 1 / rms of the heads' sum where the block has a post-norm; None where it has none."""

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from edgewise.ops.product import add_product, linear, suits
+
 SPARSE_BELOW = 1.25  # entries for each writer
 TOKENS = 8  # of a batch of products
 
@@ -32,6 +34,9 @@ def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float
     them than for one long sum, and for few columns than for few rows. Of 16-bit values it copies
     batches, so those are summed at once.
     """
+    rows, columns = dx.flatten(1), delta.flatten(1)
+    if suits(columns, rows):
+        return linear(columns, rows).t()
     kind, whole = accumulator(dx.dtype), dx.shape[1] // TOKENS * TOKENS
     if dx.dtype.itemsize < 4:
         whole = 0
@@ -52,7 +57,7 @@ class Dense:
 
     def add(self, x: Float[Tensor, "r n D"], delta: Float[Tensor, "W n D"]) -> None:
         """Add to `x` what the first r readers see of the differences."""
-        x.flatten(1).addmm_(self.mask[: len(x)], delta.flatten(1))
+        add_product(self.mask[: len(x)], delta.flatten(1), x.flatten(1))
 
     def backward(
         self,

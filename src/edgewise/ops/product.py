@@ -6,6 +6,7 @@ reads matrices in one stretch of memory; others, and small ones, for which it wo
 their shape first, are MKL's. Weights get no gradient.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,38 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
+CPUINFO = Path("/proc/cpuinfo")
 OPERATIONS = 1 << 26  # of a product, at least: about as long as making a kernel takes
 
 
 def product(a: Float[Tensor, "n K"], b: Float[Tensor, "K m"]) -> Float[Tensor, "n m"]:
     """a @ b, without a graph."""
-    return _by_onednn(a, b.t()) if _suits(a, b.t()) else a @ b
+    return _by_onednn(a, b.t()) if suits(a, b.t()) else a @ b
+
+
+def put_product(
+    a: Float[Tensor, "r K"],
+    b: Float[Tensor, "K n D"],
+    into: Sequence[tuple[slice, Float[Tensor, "r _ D"]]],
+) -> None:
+    """a @ b, of which each part of the n goes `into` memory of its own."""
+    if suits(a, b.flatten(1).t()):
+        found = _by_onednn(a, b.flatten(1).t()).unflatten(1, b.shape[1:])
+        for at, out in into:
+            out.copy_(found[:, at])
+    else:
+        for at, out in into:
+            torch.mm(a, b[:, at].flatten(1), out=out.flatten(1))
+
+
+def add_product(
+    a: Float[Tensor, "n K"], b: Float[Tensor, "K m"], out: Float[Tensor, "n m"]
+) -> None:
+    """out += a @ b"""
+    if suits(a, b.t()):
+        out.add_(_by_onednn(a, b.t()))
+    else:
+        out.addmm_(a, b)
 
 
 def linear(
@@ -31,7 +58,7 @@ def linear(
     bias: Float[Tensor, " m"] | None = None,
 ) -> Float[Tensor, "*n m"]:
     """`torch.nn.functional.linear`; its gradient is that of x alone."""
-    if not _suits(x, weight):
+    if not suits(x, weight):
         return nn.functional.linear(x, weight, bias)
     if torch.is_grad_enabled() and x.requires_grad:
         return _Linear.apply(x, weight, bias)
@@ -49,7 +76,7 @@ class _Linears(TorchFunctionMode):
     ) -> Any:
         if func is nn.functional.linear and not kwargs:
             return linear(*args)
-        if func is torch.addmm and not kwargs:  # Conv1D, GPT-2's
+        if func is torch.addmm and not kwargs and args[0].ndim == 1:  # Conv1D, GPT-2's
             bias, x, weight = args
             return linear(x, weight.t(), bias)
         return func(*args, **(kwargs or {}))
@@ -72,7 +99,8 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def _suits(x: Tensor, weight: Tensor) -> bool:
+def suits(x: Tensor, weight: Tensor) -> bool:
+    """Whether `linear` of these is oneDNN's."""
     return (
         _served_badly(x)
         and weight.dtype == x.dtype
@@ -101,6 +129,5 @@ def mkl_lags() -> bool:
 
 def _vendor() -> str:
     """Who made the processor, where the system says so."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")

@@ -31,8 +31,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Dense, accumulator
-from edgewise.ops.slices import Room, Sliced, slices
+from edgewise.ops.slices import Room, slices
 
 
 class Read(NamedTuple):
@@ -47,12 +48,12 @@ class Read(NamedTuple):
 
 def read(
     base: Float[Tensor, "N D"],
-    delta: Float[Tensor, "W N D"],
+    delta: Chunks,
     mixing: Dense,
     weight: Float[Tensor, "R C D"],
     centred: bool,
     others: Sequence[Float[Tensor, "N D"]] = (),
-    held: Sliced | None = None,
+    held: Chunks | None = None,
 ) -> Read:
     """The reads of a group of readers, a slice of tokens at a time.
 
@@ -78,15 +79,15 @@ def read(
 
 def read_backward(
     base: Float[Tensor, "N D"],
-    delta: Float[Tensor, "W N D"],
+    delta: Chunks,
     mixing: Dense,
     weight: Float[Tensor, "R C D"],
     mean: Float[Tensor, "R N"] | None,
     dp: Float[Tensor, "R N C"],
     dsquare: Float[Tensor, "R N"],
-    ddelta: Float[Tensor, "W N D"],
+    ddelta: Chunks,
     dwhole: Sequence[Float[Tensor, "N D"]] = (),
-    held: Sliced | None = None,
+    held: Chunks | None = None,
 ) -> Float[Tensor, "r w"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
@@ -107,7 +108,7 @@ def read_backward(
         dx.baddbmm_(dp[:, part], weight)
         for row, other in enumerate(dwhole, start=readers):
             grads[row] = other[part]
-        dmask += mixing.backward(grads, delta[:, part], ddelta[:, part])
+        dmask += mixing.backward(grads, delta.at(part), ddelta.at(part))
     return dmask
 
 
@@ -115,9 +116,9 @@ def _mixed(
     base: Float[Tensor, "N D"],
     others: Sequence[Float[Tensor, "N D"]],
     readers: int,
-    delta: Float[Tensor, "W N D"],
+    delta: Chunks,
     mixing: Dense,
-    held: Sliced | None,
+    held: Chunks | None,
 ) -> Iterator[tuple[slice, Float[Tensor, "r n D"]]]:
     """Memory for all rows at one slice of tokens after another, with what readers and others see.
 
@@ -125,12 +126,13 @@ def _mixed(
     """
     count = len(mixing.mask)
     room, put = Room(base), Tensor.copy_ if held is None else Tensor.add_
-    fresh = ((part, room.take(count, part)) for part in slices(base, count))
+    parts = (part for tokens, _ in delta for part in slices(base, count, tokens))
+    fresh = ((part, room.take(count, part)) for part in parts)
     for part, rows in fresh if held is None else held:
         put(rows[:readers], base[part])
         for row, other in enumerate(others, start=readers):
             put(rows[row], other[part])
-        mixing.add(rows[: readers + len(others)], delta[:, part])
+        mixing.add(rows[: readers + len(others)], delta.at(part))
         yield part, rows
 
 

@@ -1,22 +1,26 @@
 """Work on the tokens of a batch a slice at a time, in memory that stays in cache."""
 
-from collections.abc import Sequence
+import math
 
 from jaxtyping import Float
 from torch import Tensor
 
 SLICE_BYTES = 4 << 20  # of the wide reader inputs kept at a time
 
-Sliced = Sequence[tuple[slice, Tensor]]  # values of rows, (r, n, D) of one slice after another
 
-
-def slices(base: Float[Tensor, "N D"], rows: int) -> list[slice]:
-    """Cut the tokens so that `rows` of a slice (n x rows x D) fit SLICE_BYTES."""
-    n, width = base.shape
-    if not rows:
+def slices(base: Float[Tensor, "N D"], rows: int, tokens: slice | None = None) -> list[slice]:
+    """Cut tokens (None: all) alike, so that `rows` of a slice (n x rows x D) fit SLICE_BYTES."""
+    start, stop = (0, len(base)) if tokens is None else (tokens.start, tokens.stop)
+    if not rows or start == stop:
         return []
-    step = max(1, SLICE_BYTES // (rows * width * base.element_size()))
-    return [slice(i, min(i + step, n)) for i in range(0, n, step)]
+    most = max(1, SLICE_BYTES // (rows * base.shape[1] * base.element_size()))
+    step = even(stop - start, most)
+    return [slice(i, min(i + step, stop)) for i in range(start, stop, step)]
+
+
+def even(tokens: int, most: int) -> int:
+    """How many to take at a time: in all slices alike, as far as that goes."""
+    return math.ceil(tokens / math.ceil(tokens / most))
 
 
 class Room:
