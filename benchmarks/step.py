@@ -7,6 +7,8 @@ A case is a shape, prompts x tokens, and a dtype. Weights are random, but for sm
 step    reference logits and corrupted run, gates, masked forward, backward, update; every gate open
         in part, so nothing can be left out
 plain   two no-grad forwards, and one forward and backward to the embeddings
+alike   that, with linear layers multiplied by the library that the step uses, where it isn't
+        PyTorch's own choice (`edgewise.ops.product`)
 EAP     corrupted run, full run, and the gradient for all edges, over the forward and backward alone
 
 Operations are those of the matrix products of step and plain work, counted on the meta device.
@@ -38,6 +40,7 @@ from edgewise.gradient import FullRun
 from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
+from edgewise.ops.product import linears
 from edgewise.stream import dense_mask, masked_read, own_tokens
 from edgewise.table import aligned, markdown
 from edgewise.workspace import Workspace
@@ -110,6 +113,11 @@ class Step:
     def backward(self) -> None:
         plain.backward(self.model.hf, self.clean, self.rows, self.cols)
 
+    def alike(self) -> None:
+        with linears(self.model.hf.get_input_embeddings().weight):
+            self.forwards()
+            self.backward()
+
     def verify(self) -> float:
         """Relative error of the gradient against a central difference, along the signs of its
         entries: along a random direction what is left after they cancel is hardly more than
@@ -147,7 +155,7 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     work = Step(model, batch, tokens)
     error = work.verify()
     assert dtype != torch.float32 or error < WRONG, f"{case}: wrong gradient, {error:.1%} off"
-    kinds = (work.step, work.forwards, work.backward, work.attribution)
+    kinds = (work.step, work.forwards, work.backward, work.alike, work.attribution)
     found = medians({kind.__name__: kind for kind in kinds}, repeats)
     return {**found, "error": error}
 
@@ -165,8 +173,8 @@ def main() -> None:
         print(json.dumps(measured(given.cases[0], given.repeats)))
         return
     lines = [
-        ("case", "step (s)", "plain (s)", "step / plain", "operations / plain's",
-         "float32 step / this", "EAP / plain pass")
+        ("case", "step (s)", "plain (s)", "step / plain", "step / plain, alike",
+         "operations / plain's", "float32 step / this", "EAP / plain pass")
     ]  # fmt: skip
     known: dict[str, dict[str, Any]] = {}
     for case in given.cases:
@@ -180,6 +188,7 @@ def main() -> None:
                 f"{found['step']:.2f}",
                 f"{theirs:.2f}",
                 f"{found['step'] / theirs:.2f}",
+                f"{found['step'] / found['alike']:.2f}",
                 f"{operations(case):.2f}",
                 "" if other is found else f"{other['step'] / found['step']:.2f}",
                 f"{found['attribution'] / found['backward']:.2f}",

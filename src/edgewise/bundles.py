@@ -25,7 +25,6 @@ from edgewise.cuts import Cut, Cuts
 from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Sparse
 from edgewise.ops.product import put_product
-from edgewise.ops.slices import slices
 
 ROWS = 64  # that are enough: more readers gain little
 
@@ -51,21 +50,18 @@ class Bundle:
     def mix(self, delta: Chunks, rooms: Rooms) -> Chunks | None:
         """What all of them see of the writers before the first block, in memory of any values.
 
-        In slices of one block's readers, each in one stretch of memory: BLAS multiplies batches in
-        one call only of those.
+        Each of its chunks is in one stretch: BLAS multiplies batches in one call only of those.
         """
         if self.cut is None:
             return None
         count, held = len(self.cut.rows), []
-        widest = max(rows.stop - rows.start for rows in self.rows)
         for (tokens, writes), free in zip(self.cut.seen(delta), rooms(self.used), strict=True):
             into, start = [], 0
             for room, share in zip(free, _shares(count, free), strict=True):
-                memory = room.flatten(0, 1)
-                for part in slices(writes[0], widest, slice(0, share)):
-                    rows = memory[count * part.start : count * part.stop].unflatten(0, (count, -1))
-                    into.append((slice(start + part.start, start + part.stop), rows))
-                start += share
+                if share:
+                    rows = room.flatten(0, 1)[: count * share].unflatten(0, (count, share))
+                    into.append((slice(start, start + share), rows))
+                    start += share
             put_product(self.cut.mask, writes, into)
             begin = tokens.start
             held += [(slice(begin + at.start, begin + at.stop), rows) for at, rows in into]
@@ -135,7 +131,7 @@ def _ending(cuts: Cuts, last: int, rooms: Rooms) -> Bundle:
 
 
 def _shares(count: int, rooms: Sequence[Float[Tensor, "_ n D"]]) -> list[int]:
-    """How many of a chunk's n tokens each room takes, in slices of `count` rows."""
+    """How many of a chunk's n tokens each room takes, of `count` rows."""
     shares, tokens = [], rooms[0].shape[1]
     for room in rooms:
         shares.append(min(tokens - sum(shares), len(room) * tokens // count))
