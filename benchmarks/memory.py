@@ -4,7 +4,8 @@
 
 The step is that of `step.py`, after another one: every tensor alive is counted, gates, optimiser
 and buffers that stay from step to step included; what libraries take for themselves and an
-allocator keeps is not (`forecast.py` compares resident memory). In units of writers x tokens x
+allocator keeps is not (`forecast.py` compares resident memory); it is the same on any processor
+whose products come from the same library (`edgewise.ops.product`). In units of writers x tokens x
 width x bytes, the size of the buffer of all differences. --write puts the table into
 docs/scaling.md.
 """

@@ -1,13 +1,13 @@
 """A whole search against plain Hugging Face work on the same prompts, step for step.
 
     python benchmarks/whole.py [--model smollm2-135m] [--task ioi] [--train 2000] [--density 0.02]
-        [--threads 2] [--every 10] [--out FOLDER] [--write]
+        [--precision model] [--threads 2] [--every 10] [--out FOLDER] [--write]
 
-The search is `edgewise.discover` with its defaults. Every few steps, between two of them, the plain
-work of a step is timed on as many prompts of the task: two no-grad forwards, and one forward and
-backward to the embeddings, in float32 and in bfloat16. The figures are the search's own seconds a
-step, the start from attribution scores included, over the medians of these. --write puts them into
-docs/scaling.md.
+The search is `edgewise.discover` with its defaults, but for the precision if one is given. Every
+few steps, between two of them, the plain work of a step is timed on as many prompts of the task:
+two no-grad forwards, and one forward and backward to the embeddings, in float32 and in bfloat16.
+The figures are the search's own seconds a step, the start from attribution scores included, over
+the medians of these. --write puts them into docs/scaling.md.
 """
 
 import argparse
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--task", default="ioi")
     parser.add_argument("--train", type=int, default=2000)
     parser.add_argument("--density", type=float, default=0.02)
+    parser.add_argument("--precision", default="auto", choices=("auto", "model"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--out", type=Path, help="a run folder to keep; must be new")
@@ -79,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     model = edgewise.load(given.model, dtype="float32", device="cpu")
     task = edgewise.tasks.make(given.task, model.tokenizer, train=given.train, test=200)
-    method = edgewise.EdgePruning(density=given.density)
+    method = edgewise.EdgePruning(density=given.density, precision=given.precision)
     watch = Watch(model, task, method.batch_size, given.every)
     with tempfile.TemporaryDirectory() as scratch:
         out = given.out or Path(scratch) / "run"
