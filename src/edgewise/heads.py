@@ -18,7 +18,7 @@ from edgewise.ablation import LayerState, taken
 from edgewise.models.block import Block
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.chunks import Chunks
+from edgewise.ops.chunks import Chunks, joined
 from edgewise.plan import LayerPlan
 
 
@@ -105,10 +105,10 @@ class Heads:
             o, r = self.put_out(other, *inputs)
         weight, bias = self._of(self.block.out_weight), self.block.out_bias
         back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
-        outputs, grads = [o], [torch.cat(back, 1)]
+        outputs, grads = [o], [joined(back, 1)]
         if r is not None and bias is not None:
-            along = torch.cat([each.sum(0) @ bias for _, each in dwrites])
-            outputs, grads = [o, r], [*grads, along]
+            along = [each.sum(0) @ bias for _, each in dwrites]
+            outputs, grads = [o, r], [*grads, joined(along)]
         found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
         dp, dsquare = (
             torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)

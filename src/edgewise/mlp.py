@@ -12,6 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from edgewise.counting import storage_bytes
 from edgewise.models.block import Block
+from edgewise.ops.chunks import joined
 from edgewise.ops.product import product
 from edgewise.ops.slices import even
 
@@ -20,7 +21,7 @@ TOKENS = 512  # of a slice, at most: with fewer, products are slow
 
 def mlp_write(block: Block, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
     """What an MLP writes."""
-    return _joined([block.mlp_write(part) for part in x.split(even(len(x), TOKENS))])
+    return joined([block.mlp_write(part) for part in x.split(even(len(x), TOKENS))])
 
 
 def mlp_graph(block: Block, x: Float[Tensor, "n D"]) -> tuple[Float[Tensor, "n D"], int]:
@@ -55,8 +56,4 @@ def mlp_backward(
         with torch.enable_grad():
             again = block.mlp_write(leaf) if weight is None else block.mlp_hidden(leaf)
         parts += torch.autograd.grad(again, leaf, grad if weight is None else product(grad, weight))
-    return _joined(parts)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return joined(parts)

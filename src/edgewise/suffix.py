@@ -181,9 +181,8 @@ class _Runs:
         seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
         alike = read(base, Chunks.whole(seen), cut.mixing, weights, block.centred)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
-        own = read(base, Chunks.whole(seen), mixing(rows[:, : self.first]), weights, block.centred)[
-            :2
-        ]
+        how = mixing(rows[:, : self.first])
+        own = read(base, Chunks.whole(seen), how, weights, block.centred)[:2]
         found = [torch.stack([each] * self.count, 1) for each in alike]
         place = torch.from_numpy(self.work.layers[layer].readers == row)
         for together, each in zip(found, own, strict=True):

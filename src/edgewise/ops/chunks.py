@@ -12,6 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """One after another; the part itself if there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
 @dataclass(frozen=True, eq=False)
 class Chunks:
     """Each chunk's tokens and values; the chunks follow one another from token 0."""
@@ -37,8 +42,7 @@ class Chunks:
 
     def row(self, row: int) -> Float[Tensor, "N D"]:
         """One row, a view if there is one chunk."""
-        found = [values[row] for _, values in self]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        return joined([values[row] for _, values in self])
 
     def put(self, row: int, values: Float[Tensor, "N D"]) -> None:
         """Write one row."""
