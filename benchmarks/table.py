@@ -5,10 +5,10 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+from edgewise.ops.product import processor
 from edgewise.table import filled
 
 PAGE = Path(__file__).parent.parent / "docs" / "scaling.md"
-PROCESSORS = Path("/proc/cpuinfo")
 
 
 def fill(name: str, text: str, threads: int | None = None) -> None:
@@ -17,7 +17,7 @@ def fill(name: str, text: str, threads: int | None = None) -> None:
     said = f"torch {version('torch')}, commit {commit()}"
     if threads is not None:
         used = "1 thread" if threads == 1 else f"{threads} threads"
-        said = f"{processor()}, {used}, {said}"
+        said = f"{processor('model name') or platform.machine()}, {used}, {said}"
     PAGE.write_text(filled(PAGE.read_text(), name, f"{text}\n\n{said}"))
 
 
@@ -25,10 +25,3 @@ def commit() -> str:
     """The commit that is checked out."""
     asked = ["git", "-C", str(PAGE.parent), "rev-parse", "--short", "HEAD"]
     return subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def processor() -> str:
-    """The processor's name."""
-    lines = PROCESSORS.read_text().splitlines() if PROCESSORS.exists() else []
-    named = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())

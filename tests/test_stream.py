@@ -16,7 +16,6 @@ from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.models.model import Model, build
-from edgewise.ops import product as multiplying
 from edgewise.ops import slices
 from edgewise.scores import EdgeScores
 from edgewise.workspace import Workspace
@@ -281,24 +280,6 @@ def test_one_token_and_one_prompt(name: str, shape: tuple[int, int]) -> None:
     given = tiny.prompts(shape=shape)
     mask = tiny.random_mask(model, dtype=torch.float64)
     assert max(proofs.value_and_gradient(model, mask, given, "interchange")) < 1e-4
-
-
-@each_model
-def test_whichever_library_multiplies(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model and the oracle, by oneDNN and by MKL, whatever the processor."""
-    model, given, calls = tiny.model(name), tiny.prompts("right"), []
-    by_onednn = multiplying._by_onednn
-    monkeypatch.setattr(multiplying, "OPERATIONS", 1)
-    monkeypatch.setattr(
-        multiplying, "_by_onednn", lambda *given: calls.append(given) or by_onednn(*given)
-    )
-    for lags in {False, torch.backends.mkldnn.is_available()}:
-        calls.clear()
-        monkeypatch.setattr(multiplying, "mkl_lags", lambda lags=lags: lags)
-        assert proofs.identity(model, given, "interchange") < 1e-5
-        errors = proofs.value_and_gradient(model, tiny.random_mask(model), given, "interchange")
-        assert max(errors) < 1e-3
-        assert bool(calls) == lags
 
 
 def test_slices_of_any_size_and_memory_full_of_nan(monkeypatch: pytest.MonkeyPatch) -> None:

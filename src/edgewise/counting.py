@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgewise.ops.product import ONEDNN
+
 aten = torch.ops.aten
 # Where the left factor is among the arguments of a product; its last dimension is summed over.
 _LEFT = {
@@ -24,8 +26,8 @@ _LEFT = {
     aten.baddbmm_: 1,
     aten._grouped_mm: 0,
 }
-if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # `ops.product`
-    _LEFT[torch.ops.mkldnn._linear_pointwise] = 0
+if ONEDNN is not None:
+    _LEFT[ONEDNN] = 0
 
 
 class Counter(TorchDispatchMode):

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+import proofs
+import tiny
+from edgewise.counting import Counter
 from edgewise.ops import product as ops
 
 
@@ -104,6 +107,24 @@ def test_layers_of_any_module(
     assert len(calls) == 4 * by_onednn  # and outside of it as ever
 
 
+@pytest.mark.parametrize("name", tiny.MODELS)
+def test_runs_are_the_model_s_and_the_oracle_s(
+    name: str, by_onednn: bool, calls: list[torch.Size]
+) -> None:
+    model, given = tiny.model(name), tiny.prompts("right")
+    assert proofs.identity(model, given, "interchange") < 1e-5
+    errors = proofs.value_and_gradient(model, tiny.random_mask(model), given, "interchange")
+    assert max(errors) < 1e-3
+    assert bool(calls) == by_onednn
+
+
+@pytest.mark.usefixtures("by_onednn")
+def test_either_s_operations_are_counted() -> None:
+    with Counter("") as counter:
+        ops.product(torch.zeros(2, 3), torch.zeros(3, 5))
+    assert counter.flops == 2 * 2 * 3 * 5
+
+
 @pytest.mark.usefixtures("by_onednn")
 def test_no_graph_is_made_without_need() -> None:
     layer, (x,) = nn.Linear(6, 9), made((3, 6))
@@ -126,10 +147,10 @@ def test_who_made_the_processor(
     if told is not None:
         file.write_text(told)
     monkeypatch.setattr(ops, "CPUINFO", file)
-    assert ops._vendor() == vendor
+    assert ops.processor("vendor_id") == vendor
 
 
 @pytest.mark.parametrize("vendor", ["GenuineIntel", ""])
 def test_mkl_stays_where_it_is_at_home(vendor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "_vendor", lambda: vendor)
+    monkeypatch.setattr(ops, "processor", lambda field: vendor)
     assert not ops.mkl_lags.__wrapped__()

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 CPUINFO = Path("/proc/cpuinfo")
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # None: not in this PyTorch
 OPERATIONS = 1 << 26  # of a product, at least: about as long as making a kernel takes
 
 
@@ -96,7 +97,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return ONEDNN(x, weight, bias, "none", [], "")
 
 
 def suits(x: Tensor, weight: Tensor) -> bool:
@@ -122,12 +123,12 @@ def mkl_lags() -> bool:
         torch.backends.cpu.get_cpu_capability() == "AVX512"
         and torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and _vendor() not in ("", "GenuineIntel")
+        and ONEDNN is not None
+        and processor("vendor_id") not in ("", "GenuineIntel")
     )
 
 
-def _vendor() -> str:
-    """Who made the processor, where the system says so."""
+def processor(field: str) -> str:
+    """What the system says of the first processor; "" where it doesn't."""
     lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("vendor_id")), "")
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
