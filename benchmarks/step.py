@@ -105,7 +105,7 @@ class Step:
         run = FullRun(model, outer, other, own, graphs=True)
         read = run.stream[run.place(index)].requires_grad_()
         (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
-        run.gradient(dread, index, run.less(self.workspace))
+        run.gradient(dread, index, run.less(self.workspace, run.slices))
 
     def forwards(self) -> None:
         plain.forwards(self.model.hf, self.clean, self.other)

@@ -8,6 +8,7 @@ import torch
 import oracle
 import tiny
 from edgewise.gradient import FullRun
+from edgewise.ops.chunks import Wide
 from edgewise.stream import masked_read, own_tokens
 from test_stream import FLOAT64, KINDS, full_mask
 
@@ -27,17 +28,18 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
     writes = zip(slow.writes, theirs.writes, strict=True)
     expected = torch.stack([(write - other)[given.kept] for write, other in writes])
     exact = 1e-10 if name in tiny.EXACT else 1e-4
-    assert tiny.relative(run.less(), expected.detach()) < max(exact, 1e-6)
+    assert tiny.relative(run.less().memory, expected.detach()) < max(exact, 1e-6)
 
     weight = torch.linspace(-1, 1, tiny.VOCABULARY)
     slopes = torch.autograd.grad((slow.logits[given.kept] * weight).sum(), slow.reads)
+    n = len(run.stream)
     delta = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0)).double()
     rows = [torch.einsum("nd,wnd->w", slope[given.kept], delta) for slope in slopes]
     causal = torch.from_numpy(graph.causal.copy())
     read = run.stream.clone().requires_grad_()
     (dread,) = torch.autograd.grad((model.head(read) * weight).sum(), read)
     for again in (run, FullRun(model, outer, ours, graphs=True)):
-        found = again.gradient(dread, torch.arange(len(read)), delta)
+        found = again.gradient(dread, torch.arange(len(read)), Wide.of(delta, [slice(0, n)]))
         assert tiny.relative(found, torch.stack(rows) * causal) < exact
 
 
@@ -75,5 +77,7 @@ def test_answers_at_some_tokens(name: str, parted: bool) -> None:
     assert len(own) < outer.tokens.count
     for graphs in (False, True):
         run = FullRun(model, outer, ours, own if parted else None, graphs)
-        found = run.gradient(weight, index, run.less())
-        assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)
+        n = len(run.stream)
+        for cut in (None, [slice(0, 3), slice(3, 5), slice(5, n)]):
+            found = run.gradient(weight, index, run.less(None, cut))
+            assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)

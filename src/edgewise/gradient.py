@@ -18,14 +18,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from edgewise.ablation import AblatedRun, LayerState, at_tokens, heads_write, plain, taken
+from edgewise.ablation import AblatedRun, LayerState, at_tokens, plain, taken
 from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
 from edgewise.models.block import Block
 from edgewise.models.model import Model, Outer
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
-from edgewise.ops.chunks import Chunks
+from edgewise.ops.chunks import Chunks, Wide
 from edgewise.ops.mixing import accumulator, products
+from edgewise.ops.product import linear
 from edgewise.ops.slices import Room, slices
 from edgewise.workspace import Workspace
 
@@ -74,63 +75,77 @@ class FullRun:
         return mlp_write(block, x) if written is None else written.detach()
 
     @torch.no_grad()
-    def less(self, workspace: Workspace | None = None) -> Float[Tensor, "W N D"]:
-        """delta_w = x_w - x~_w of every writer, w in order; in a `workspace`, if there is one."""
+    def less(
+        self, workspace: Workspace | None = None, tokens: Sequence[slice] | None = None
+    ) -> Wide:
+        """delta_w = x_w - x~_w of every writer, w in order; in a `workspace`, if there is one.
+
+        tokens    those of its chunks (None: one of all)
+        """
         graph, first, own, other = self.model.graph, self.stream, self.own, self.other
         room = workspace or Workspace()
-        delta = room.take("differences", first, graph.n_writers, *first.shape)
+        memory = room.take("differences", first, graph.n_writers, *first.shape)
+        delta = Wide.of(memory, [slice(0, len(first))] if tokens is None else tokens)
         pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
         for writer, (ours, theirs) in enumerate(pairs):
-            torch.sub(taken(ours, own), taken(theirs, own), out=delta[writer])
+            delta.put(writer, taken(ours, own) - taken(theirs, own))
         runs = zip(self.model.blocks, self.states, other.states(), strict=True)
         for number, (block, ours, theirs) in enumerate(runs):
             theirs = at_tokens(theirs, own)
             change = (ours.heads - theirs.heads).transpose(0, 1)
             start, mlp = graph.writers_before_attention(number), graph.mlp_writer(number)
-            into = Chunks.whole(delta[start:mlp])
-            block.writes(change, ours.scale - theirs.scale, None, into)
-            torch.sub(ours.mlp, theirs.mlp, out=delta[mlp])
+            scale = ours.scale - theirs.scale
+            block.writes(change, scale, None, delta.rows(slice(start, mlp)))
+            delta.put(mlp, ours.mlp - theirs.mlp)
         return delta
+
+    @property
+    def slices(self) -> list[slice]:
+        """Of as many tokens as `gradient` takes at a time."""
+        return slices(self.stream, max(block.n_readers for block in self.model.blocks) + 1)
 
     def gradient(
         self,
         dread: Float[Tensor, "A D"],
         index: Int[Tensor, " A"],
-        delta: Float[Tensor, "W N D"],
+        delta: Wide,
     ) -> Float[Tensor, "R W"]:
-        """dL/dz at z = 1, of z that multiplies `delta`.
+        """dL/dz at z = 1, of z that multiplies `delta`; fastest where that is cut in `slices`.
 
         dread    dL of the stream at the packed tokens `index`
         """
         model, graph = self.model, self.model.graph
         kind, index = accumulator(dread.dtype), self.place(index)
         dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
-        dmask[graph.logits_reader] = _contract(dread, delta[:, index]).to(kind)
         after = torch.zeros_like(self.stream).index_add_(0, index, dread)
+        answers = index.unique()
+        at_answers = Chunks.whole(delta.taken(answers))
+        dmask[graph.logits_reader] = _contract(after[answers], at_answers).to(kind)
         for number in reversed(range(graph.n_layers)):
             block, state, call = model.blocks[number], self.states[number], self.outer.calls[number]
             before, mlp = graph.writers_before_attention(number), graph.mlp_reader(number)
             # Only the logits read the last MLP, and only at the answers.
-            at = index.unique() if number == graph.n_layers - 1 else None
+            at = answers if number == graph.n_layers - 1 else None
             x, written = self._mlps[number]
             self._mlps[number] = x, None  # a graph goes backward once
             dx = mlp_backward(block, taken(x, at), taken(after, at), written)
             own = slice(before, graph.writers_before_mlp(number))
-            seen, dmlp = delta[own], dx
+            seen, dmlp = delta, dx
             if at is not None:
-                seen, dmlp = seen[:, at], torch.zeros_like(after).index_copy_(0, at, dx)
-            dmask[mlp, own] = _contract(dx, seen).to(kind)
+                seen, dmlp = at_answers, torch.zeros_like(after).index_copy_(0, at, dx)
+            dmask[mlp, own] = _contract(dx, seen.rows(own)).to(kind)
             dwrite = after if block.parallel else after + dmlp
             readers = slice(graph.attention_readers(number).start, mlp + 1)
+            seen = delta.rows(slice(0, before))
             dmask[readers, :before], dx = _block_backward(
-                block, state, call, self.outer.tokens, self.own, dwrite, dmlp, delta[:before]
+                block, state, call, self.outer.tokens, self.own, dwrite, dmlp, seen
             )
             after = after + dx
         return dmask
 
 
-def _contract(dx: Float[Tensor, "n D"], delta: Float[Tensor, "w n D"]) -> Float[Tensor, " w"]:
-    return delta.flatten(1) @ dx.flatten()
+def _contract(dx: Float[Tensor, "n D"], delta: Chunks) -> Float[Tensor, " w"]:
+    return sum(values.flatten(1) @ dx[tokens].flatten() for tokens, values in delta)
 
 
 def _block_backward(
@@ -141,7 +156,7 @@ def _block_backward(
     own: Int[Tensor, " N"] | None,
     dwrite: Float[Tensor, "N D"],
     dmlp: Float[Tensor, "N D"],
-    delta: Float[Tensor, "w N D"],
+    delta: Chunks,
 ) -> tuple[Float[Tensor, "r w"], Float[Tensor, "N D"]]:
     """Gradients of the mask of a block's queries, keys, values and MLP, and of the stream there.
 
@@ -153,8 +168,11 @@ def _block_backward(
         o = taken(block.attend(qkv, call, tokens), own)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
-        write = heads_write(block, scaled, 1.0 if r is None else r)
-    (dqkv,) = torch.autograd.grad(write, qkv, dwrite)
+    outputs, bias = [scaled.flatten(1)], block.out_bias
+    grads = [linear(dwrite, block.out_weight.flatten(0, 1))]
+    if r is not None and bias is not None:
+        outputs, grads = [*outputs, r], [*grads, block.n_heads * (dwrite @ bias)]
+    (dqkv,) = torch.autograd.grad(outputs, qkv, grads)
     x = state.base_attention
     kind = accumulator(x.dtype)
     if block.centred:
@@ -165,12 +183,12 @@ def _block_backward(
     dp, dsquare = block.project_backward(square, qkv.detach(), dqkv)
     slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
     weight, room = block.folded(), Room(x)
-    dmask = x.new_zeros(len(weight) + 1, len(delta), dtype=kind)
+    count, dmask = len(weight) + 1, 0.0
     dstream = torch.empty_like(x)
-    for part in slices(x, len(dmask)):
-        dx = room.take(len(dmask), part)
+    for part in (part for tokens, _ in delta for part in slices(x, count, tokens)):
+        dx = room.take(count, part)
         torch.mul(slope[:, part], x[part], out=dx[:-1]).baddbmm_(dp[:, part], weight)
         dx[-1] = dmlp[part]
-        dmask += products(dx, delta[:, part])
+        dmask = dmask + products(dx, delta.at(part))
         torch.sum(dx, 0, out=dstream[part])
     return dmask, dstream

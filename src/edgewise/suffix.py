@@ -38,7 +38,7 @@ class Suffix:
     def __init__(self, ready: Prepared):
         self.ready, own = ready, ready.own
         full = FullRun(ready.model, ready.outer, ready.run, own)
-        self.delta, self.index = full.less(), full.place(ready.index)
+        self.delta, self.index = full.less().memory, full.place(ready.index)
         self.states = tuple(at_tokens(state, own) for state in ready.run.states())
         self.final = taken(ready.run.final[0], own)
         self._outers: dict[int, Outer] = {}

@@ -147,7 +147,7 @@ def _along_inputs(
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
     clean = FullRun(model, outer, other, ready.own, graphs=steps == 1)
-    delta, total = clean.less(workspace), 0.0
+    delta, total = clean.less(workspace, clean.slices), 0.0
     for step in range(1, steps + 1):
         run = clean
         if step < steps:

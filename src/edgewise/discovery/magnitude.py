@@ -63,7 +63,7 @@ def _shares(ready: Prepared) -> Float[Tensor, "R W"]:
     weights = (ready.batch.prompt_weights / mask.sum(1))[:, None].expand(mask.shape)
     weights = outer.tokens.pack(weights)
     run = FullRun(model, outer, ready.run)
-    sizes = run.less().float().norm(dim=-1)
+    sizes = run.less().memory.float().norm(dim=-1)
     rows = []
     for state in run.states:
         heads = graph.n_heads + 2 * graph.n_kv_heads

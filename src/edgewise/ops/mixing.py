@@ -20,6 +20,7 @@ from edgewise.ops.product import add_product, linear, suits
 
 SPARSE_BELOW = 1.25  # entries for each writer
 TOKENS = 8  # of a batch of products
+FEW = 64  # columns of a product that oneDNN holds sums of at a time
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -34,12 +35,14 @@ def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float
     them than for one long sum, and for few columns than for few rows. Of 16-bit values it copies
     batches, so those are summed at once.
     """
-    rows, columns = dx.flatten(1), delta.flatten(1)
+    rows, columns, kind = dx.flatten(1), delta.flatten(1), accumulator(dx.dtype)
     if suits(columns, rows):
         return linear(columns, rows).t()
-    kind, whole = accumulator(dx.dtype), dx.shape[1] // TOKENS * TOKENS
-    if dx.dtype.itemsize < 4:
-        whole = 0
+    if dx.itemsize < 4:
+        if len(rows) < len(columns) and len(rows) <= FEW:
+            return (columns @ rows.t()).t().to(kind)
+        return (rows @ columns.t()).to(kind)
+    whole = dx.shape[1] // TOKENS * TOKENS
     total = (dx[:, whole:].flatten(1) @ delta[:, whole:].flatten(1).t()).to(kind)
     if whole:
         x, d = (

@@ -49,7 +49,7 @@ def add_product(
     """out += a @ b"""
     if suits(a, b.t()):
         out.add_(_by_onednn(a, b.t()))
-    else:
+    elif len(b):
         out.addmm_(a, b)
 
 
