@@ -7,12 +7,15 @@ from edgewise.ops import mixing as ops
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("rows", [(3, 5), (16, 20), (20, 16)])
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 40])
-def test_products_of_every_number_of_tokens(n: int, dtype: torch.dtype) -> None:
+def test_products_of_every_number_of_tokens(
+    n: int, rows: tuple[int, int], dtype: torch.dtype
+) -> None:
     generator = torch.Generator().manual_seed(n)
     dx, delta = (
-        torch.randn(rows, n, 9, generator=generator, dtype=torch.float64).to(dtype)
-        for rows in (3, 5)
+        torch.randn(count, n, 9, generator=generator, dtype=torch.float64).to(dtype)
+        for count in rows
     )
     found = ops.products(dx, delta)
     assert found.dtype == ops.accumulator(dtype)

@@ -20,7 +20,7 @@ from edgewise.ops.product import add_product, linear, suits
 
 SPARSE_BELOW = 1.25  # entries for each writer
 TOKENS = 8  # of a batch of products
-FEW = 64  # columns of a product that oneDNN holds sums of at a time
+FEW, EVEN = 64, 16  # columns of 16-bit products that oneDNN does well: at most, and a multiple
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -33,13 +33,13 @@ def products(dx: Float[Tensor, "R N D"], delta: Float[Tensor, "W N D"]) -> Float
 
     In batches of a few tokens, and with the readers last: BLAS takes up to a half less time for
     them than for one long sum, and for few columns than for few rows. Of 16-bit values it copies
-    batches, so those are summed at once.
+    batches, so those are summed at once, and few columns are as good only where they fill vectors.
     """
     rows, columns, kind = dx.flatten(1), delta.flatten(1), accumulator(dx.dtype)
     if suits(columns, rows):
         return linear(columns, rows).t()
     if dx.itemsize < 4:
-        if len(rows) < len(columns) and len(rows) <= FEW:
+        if len(rows) < len(columns) and len(rows) <= FEW and not len(rows) % EVEN:
             return (columns @ rows.t()).t().to(kind)
         return (rows @ columns.t()).to(kind)
     whole = dx.shape[1] // TOKENS * TOKENS

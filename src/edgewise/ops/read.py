@@ -69,8 +69,9 @@ def read(
     for part, mixed in _mixed(base, others, readers, delta, mixing, held):
         x, whole[:, part] = mixed[:readers], mixed[readers:]
         if mean is not None:
-            mean[:, part] = x.mean(-1, dtype=mean.dtype)
-            x -= mean[:, part, None].to(x.dtype)
+            off = x.mean(-1, keepdim=True)  # in float32 it would copy 16-bit values first
+            mean[:, part] = off[..., 0]
+            x -= off
         p[:, part] = torch.bmm(x, weight.transpose(1, 2))
         norm = torch.linalg.vector_norm(x, dim=-1, dtype=square.dtype)
         square[:, part] = norm.square() / x.shape[-1]
