@@ -240,6 +240,18 @@ class Block:
             weight = (weight * self.attention_post_norm.gain).to(weight.dtype)
         return weight if self.scale == 1.0 else weight * self.scale
 
+    def head_weights(self, heads: Int[Tensor, " h"] | None = None) -> Float[Tensor, "h C D"]:
+        """`out_weight` of some heads (None: all), for products with one chunk after another.
+
+        oneDNN, whose 16-bit products are, would copy what isn't in one stretch for each of them.
+        """
+        weight = self.out_weight
+        if heads is not None:
+            return weight.index_select(0, heads)
+        if weight.itemsize >= 4:
+            return weight
+        return weight.flatten(0, 1).contiguous().view(weight.shape)
+
     @property
     def out_bias(self) -> Float[Tensor, " D"] | None:
         """One head's equal share of the output projection's bias, as written."""
@@ -263,8 +275,7 @@ class Block:
         change    by how much their outputs before W_O, times the post-norm's scale, differ
         scale     by how much that scale does
         """
-        weight, bias = self.out_weight, self.out_bias
-        weight = weight if heads is None else weight.index_select(0, heads)
+        weight, bias = self.head_weights(heads), self.out_bias
         for at, written in out:
             torch.bmm(change[:, at], weight, out=written)
             if bias is not None and isinstance(scale, Tensor):
