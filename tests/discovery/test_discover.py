@@ -1,197 +1,25 @@
-"""`discover` as a user meets it: folders, interruptions, precision, records, refusals."""
+"""`discover` as a user meets it: folders, records, refusals."""
 
-import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 import torch
 
 import tiny
 import toy
 from edgewise.circuit import Circuit
-from edgewise.discovery import (
-    EAP,
-    EAPIG,
-    EdgePruning,
-    ExactPatching,
-    Found,
-    Magnitude,
-    Method,
-    Random,
-    discover,
-)
+from edgewise.discovery import EAP, EAPIG, ExactPatching, Magnitude, Method, Random, discover
 from edgewise.errors import ConfigError, DataError, NonFiniteError, RunError
 from edgewise.runs import RunFolder, read_config
 from edgewise.scores import EdgeScores
 from edgewise.tasks import Task
+from searches import BUDGET, LAGRANGIAN, STEPS, TASK, Stop, lines, records, stop_after, values
 from unchecked import unchecked
 
-TASK = toy.task(8)
-STEPS = 12
-BUDGET = EdgePruning(
-    density=0.4, steps=STEPS, batch_size=3, noise=1.0, checkpoint_every=5, precision="model"
-)
-LAGRANGIAN = replace(
-    BUDGET, control="lagrangian", noise=0.0, init="open", init_log_alpha=0.5, nodes=True, lr=0.5,
-    warmup=3, weight_decay=0.01, clip=0.5, sparsity_warmup=6,
-)  # fmt: skip
 RECORD = {"step", "loss", "kl", "density", "target", "seconds"}
 SHOWN = RECORD | {"phase", "steps", "steps_per_second", "seconds_left"}
-
-
-class Stop(Exception):
-    """An interruption."""
-
-
-def stop_after(step: int):
-    """A `progress` that interrupts the training once it has saved that step's record."""
-
-    def progress(record):
-        if record["phase"] == "training" and record["step"] == step:
-            raise Stop
-
-    return progress
-
-
-def values(path: Path) -> bytes:
-    """The scores of a run folder, bit for bit."""
-    return safetensors.numpy.load_file(path / "scores.safetensors")["values"].tobytes()
-
-
-def records(path: Path) -> list[dict]:
-    """Of a run folder, without the time, which no two runs share."""
-    lines = (path / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
-
-
-# Interruptions
-
-
-@pytest.mark.parametrize(
-    ("method", "ablation"),
-    [(BUDGET, "interchange"), (BUDGET, "mean"), (LAGRANGIAN, "interchange"), (LAGRANGIAN, "zero")],
-    ids=["budget", "budget mean", "lagrangian", "lagrangian zero"],
-)
-def test_an_interrupted_run_ends_as_if_it_had_not_been(method, ablation, tmp_path):
-    """At a checkpoint, just before one, and after none but the first."""
-    model, whole, broken = tiny.model("gpt2"), tmp_path / "whole", tmp_path / "broken"
-    settings = {"ablation": ablation, "seed": 5}
-    discover(model, TASK, method, out=whole, **settings)
-    for step in (2, 9, 10, STEPS):
-        with pytest.raises(Stop):
-            discover(model, TASK, method, out=broken, progress=stop_after(step), **settings)
-    found = discover(model, TASK, method, out=broken, **settings)
-    assert values(broken) == values(whole)
-    assert [record["step"] for record in records(broken)] == list(range(1, STEPS + 1))
-    assert records(broken) == records(whole)
-    assert [dict(record) for record in found.history] == read_lines(broken)
-    assert Circuit.load(broken) == Circuit.load(whole) == found.circuit
-
-
-def read_lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-
-
-def test_a_torn_checkpoint_costs_the_steps_since_the_one_before(tmp_path):
-    model = tiny.model("gpt2")
-    discover(model, TASK, BUDGET, out=tmp_path / "whole")
-    with pytest.raises(Stop):
-        discover(model, TASK, BUDGET, out=tmp_path / "torn", progress=stop_after(11))
-    newest = tmp_path / "torn" / "checkpoint" / "10.safetensors"
-    newest.write_bytes(newest.read_bytes()[:-100])
-    steps = []
-    with pytest.warns(UserWarning, match="is skipped, it can't be read"):
-        discover(
-            model, TASK, BUDGET, out=tmp_path / "torn", progress=lambda r: steps.append(r["step"])
-        )
-    assert steps == list(range(6, STEPS + 1))
-    assert values(tmp_path / "torn") == values(tmp_path / "whole")
-    assert records(tmp_path / "torn") == records(tmp_path / "whole")
-
-
-# Importing torch takes longer than all of the runs, so one process forks them. Each kills itself as
-# it is about to open, rename, remove or lock something in its folder: the n-th time, n random.
-KILLER = """
-import json, os, random, signal, sys
-import tiny, toy
-from edgewise.discovery import EdgePruning, discover
-
-root, settings = sys.argv[1], json.loads(sys.argv[2])
-model, task = tiny.model("gpt2"), toy.task(8)
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "fcntl.lockf"}
-
-def run(folder, method, ablation, last):
-    seen = 0
-    def count(event, arguments):
-        nonlocal seen
-        if event in EVENTS and (event == "fcntl.lockf" or str(arguments[0]).startswith(folder)):
-            seen += 1
-            if seen == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(count)
-    discover(model, task, EdgePruning(**method), out=folder, seed=5, ablation=ablation)
-
-def forked(*given):
-    child = os.fork()
-    if child == 0:
-        try:
-            run(*given)
-            os._exit(0)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), status
-    return status == 0
-
-random.seed(1)
-kills = {}
-for name, (method, ablation) in settings.items():
-    assert forked(os.path.join(root, name, "whole"), method, ablation, 0)
-    for again in range(2):
-        folder = os.path.join(root, name, f"killed {again}")
-        kills[folder] = 0
-        while not forked(folder, method, ablation, random.randrange(1, 30)):
-            kills[folder] += 1
-            assert kills[folder] < 100
-print(json.dumps(kills))
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
-    given = {"budget": (BUDGET, "interchange"), "lagrangian": (LAGRANGIAN, "mean")}
-    settings = {
-        name: ({**vars(method), "checkpoint_every": 2}, ablation)
-        for name, (method, ablation) in given.items()
-    }
-    command = [sys.executable, "-c", KILLER, str(tmp_path), json.dumps(settings)]
-    path = os.pathsep.join([str(Path(tiny.__file__).parent), *sys.path])
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
-    )
-    assert done.returncode == 0, done.stderr
-    kills = json.loads(done.stdout)
-    assert len(kills) == 4
-    assert sum(kills.values()) >= 20, kills
-    for killed in map(Path, kills):
-        whole = killed.parent / "whole"
-        assert values(killed) == values(whole)
-        assert [record["step"] for record in records(killed)] == list(range(1, STEPS + 1))
-        assert records(killed) == records(whole)
-        left = {str(file.relative_to(killed)) for file in killed.rglob("*") if file.is_file()}
-        # the third newest stays if the kill came between the last checkpoint and its removal
-        assert left - {"checkpoint/8.safetensors"} == {
-            *("config.json", "metrics.jsonl", "scores.safetensors", "circuit.json", ".lock"),
-            *("checkpoint/10.safetensors", "checkpoint/12.safetensors"),
-        }
 
 
 # Folders
@@ -296,8 +124,8 @@ def test_every_step_has_a_record(method, tmp_path):
     assert [set(record) for record in training] == [SHOWN] * STEPS
     assert [record["step"] for record in training] == list(range(1, STEPS + 1))
     assert {record["steps"] for record in training} == {STEPS}
-    assert [set(record) for record in read_lines(tmp_path)] == [RECORD] * STEPS
-    assert tuple(read_lines(tmp_path)) == tuple(dict(record) for record in found.history)
+    assert [set(record) for record in lines(tmp_path)] == [RECORD] * STEPS
+    assert tuple(lines(tmp_path)) == tuple(dict(record) for record in found.history)
     for record in training:
         assert all(math.isfinite(record[name]) for name in SHOWN - {"phase"})
         assert 0 <= record["density"] <= 1
@@ -357,92 +185,6 @@ def test_a_gradient_that_is_nan_ends_the_run(monkeypatch):
     with pytest.raises(NonFiniteError, match="step 1: the gradient became NaN") as caught:
         discover(tiny.model("gpt2"), TASK, BUDGET)
     assert "checkpoint" not in str(caught.value)
-
-
-# Precision
-
-
-def hardware(monkeypatch: pytest.MonkeyPatch, multiplies_bfloat16: bool) -> None:
-    where = "edgewise.discovery.search.multiplies_bfloat16"
-    monkeypatch.setattr(where, lambda device: multiplies_bfloat16)
-
-
-def searched_in(found: Found) -> str:
-    return found.scores.provenance["search_dtype"]
-
-
-AUTO = replace(BUDGET, precision="auto")
-
-
-@pytest.mark.parametrize("name", ["gpt2", "llama-gqa"])
-@pytest.mark.parametrize("ablation", ["interchange", "mean"])
-def test_a_search_in_bfloat16_finds_nearly_the_same(name, ablation, monkeypatch):
-    hardware(monkeypatch, True)
-    model = tiny.model(name)
-    # EAP-IG ranks the many edges without effect of a random model by their rounding.
-    start = {"init": "eap"}
-    whole = discover(model, TASK, replace(BUDGET, **start), ablation=ablation)
-    half = discover(model, TASK, replace(AUTO, **start), ablation=ablation)
-    assert (searched_in(whole), searched_in(half)) == ("float32", "bfloat16")
-    assert (model.dtype, model.hf.dtype) == (torch.float32, torch.float32)
-    assert len(half.circuit) == len(whole.circuit)
-    assert half.scores.values.dtype == np.float32
-    assert np.corrcoef(half.scores.values, whole.scores.values)[0, 1] > 0.9
-    assert not np.array_equal(half.scores.values, whole.scores.values)
-    assert half.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=0.1)
-
-
-def test_where_the_hardware_has_none_it_is_the_models(monkeypatch):
-    hardware(monkeypatch, False)
-    model = tiny.model("gpt2")
-    found = discover(model, TASK, AUTO)
-    assert searched_in(found) == "float32"
-    np.testing.assert_array_equal(found.scores.values, discover(model, TASK, BUDGET).scores.values)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-def test_another_dtype_is_the_users_choice(dtype, monkeypatch):
-    hardware(monkeypatch, True)
-    model = tiny.model("gpt2", dtype=dtype)
-    assert searched_in(discover(model, TASK, AUTO)) == str(dtype).removeprefix("torch.")
-
-
-@pytest.mark.parametrize("begun", [True, False], ids=["bfloat16", "float32"])
-def test_a_search_goes_on_in_what_it_was_begun_in_on_any_machine(begun, monkeypatch, tmp_path):
-    model, dtypes = tiny.model("gpt2"), {True: "bfloat16", False: "float32"}
-    hardware(monkeypatch, begun)
-    whole = discover(model, TASK, AUTO, out=tmp_path / "whole")
-    with pytest.raises(Stop):
-        discover(model, TASK, AUTO, out=tmp_path / "moved", progress=stop_after(7))
-    assert read_config(tmp_path / "moved")["search_dtype"] == dtypes[begun]
-    hardware(monkeypatch, not begun)
-    with pytest.warns(UserWarning, match=rf"was begun in {dtypes[begun]}.*goes on as begun"):
-        found = discover(model, TASK, AUTO, out=tmp_path / "moved")
-    assert searched_in(found) == searched_in(whole) == dtypes[begun]
-    assert values(tmp_path / "moved") == values(tmp_path / "whole")
-    assert records(tmp_path / "moved") == records(tmp_path / "whole")
-    again = discover(model, TASK, AUTO, out=tmp_path / "moved")  # finished: nothing to warn of
-    assert again.circuit == whole.circuit
-    with pytest.raises(RunError, match=r"method\.precision"):
-        discover(model, TASK, BUDGET, out=tmp_path / "moved")
-    discover(model, TASK, AUTO, out=tmp_path / "moved", overwrite=True)
-    assert read_config(tmp_path / "moved")["search_dtype"] == dtypes[not begun]
-
-
-def test_a_run_from_before_dtypes_were_recorded_goes_on(monkeypatch, tmp_path):
-    model = tiny.model("gpt2")
-    hardware(monkeypatch, False)
-    with pytest.raises(Stop):
-        discover(model, TASK, AUTO, out=tmp_path, progress=stop_after(7))
-    config = read_config(tmp_path)
-    del config["search_dtype"]
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert searched_in(discover(model, TASK, AUTO, out=tmp_path)) == "float32"
-
-
-def test_attribution_is_in_the_models_dtype(monkeypatch):
-    hardware(monkeypatch, True)
-    assert searched_in(discover(tiny.model("gpt2"), TASK, EAP(density=0.5))) == "float32"
 
 
 # Other models

@@ -13,31 +13,14 @@ import oracle
 import tiny
 import toy
 from edgewise.circuit import Circuit
-from edgewise.discovery import EAP, EAPIG, EdgePruning, discover
+from edgewise.discovery import EAP, EdgePruning, discover
 from edgewise.models.model import Model
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
 from edgewise.prepared import prepare
-from edgewise.runs import RunFolder, read_config
 from edgewise.stream import as_mask
 from edgewise.tasks import Task
-
-TASK = toy.task(6)
-SMALL = {"density": 0.3, "steps": 4, "batch_size": 6, "precision": "model"}
-EVERY = {"control": "lagrangian", "init": "open", "nodes": True, "init_log_alpha": 0.5}
-OPEN = EVERY | {"init_log_alpha": 1000.0, "density": 1.0}  # every gate is 1 for certain
-
-
-def pruning(**changes: object) -> EdgePruning:
-    return EdgePruning(**SMALL | changes)
-
-
-def saved(path: object, step: int) -> dict[str, Tensor]:
-    """The checkpoint after `step` steps, which must be the newest."""
-    found = RunFolder(path, read_config(path)).load_checkpoint()
-    assert found is not None
-    assert found[0] == step
-    return found[1]
+from prunings import EVERY, OPEN, TASK, pruning, saved
 
 
 @dataclass
@@ -379,61 +362,3 @@ def test_the_presets_optimiser(steps):
         assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0.01)
     assert [group["maximize"] for group in steps.groups] == [False, True]
     assert [len(group["params"]) for group in steps.groups] == [2, 1]
-
-
-# Where gates begin, and what they end as
-
-
-def test_an_open_start_is_a_normal_around_its_mean(tmp_path):
-    method = pruning(**EVERY | {"init_log_alpha": 10.0}, lr=0.0, lr_multiplier=0.0, steps=1)
-    discover(tiny.model("gpt2-scaled"), TASK, method, out=tmp_path)
-    tensors = saved(tmp_path, 1)
-    both = torch.cat([tensors["value.0"], tensors["value.1"]])
-    assert both.mean().item() == pytest.approx(10, abs=3e-3)
-    assert both.std().item() == pytest.approx(0.01, rel=0.2)
-
-
-@pytest.mark.parametrize("init", [EAP, EAPIG])
-def test_a_start_from_attribution_keeps_its_order(tmp_path, init):
-    model = tiny.model("gpt2")
-    method = pruning(lr=0.0, steps=1, spread=1.5, init=init.name, init_prompts=4, batch_size=3)
-    discover(model, TASK, method, out=tmp_path)
-    effect = discover(model, TASK, init(density=1.0, prompts=4, batch_size=3)).scores.values
-    place = np.argsort(np.argsort(np.abs(effect), kind="stable"))
-    share = (place + 0.5) / len(place)
-    expected = 1.5 * np.log(share / (1 - share))
-    np.testing.assert_allclose(saved(tmp_path, 1)["value.0"], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_scores_under_a_budget_are_the_log_odds(tmp_path):
-    found = discover(tiny.model("gpt2"), TASK, pruning(), out=tmp_path)
-    np.testing.assert_array_equal(found.scores.values, saved(tmp_path, 4)["value.0"])
-
-
-@pytest.mark.parametrize("nodes", [False, True])
-def test_scores_under_a_lagrangian_are_deterministic_gates(tmp_path, nodes):
-    """Times their writers' gates; those at 0 are told apart by less than any gate that is not."""
-    model = tiny.model("gpt2")
-    method = pruning(**EVERY | {"nodes": nodes}, rounding="threshold", lr=0.5)
-    found = discover(model, TASK, method, out=tmp_path)
-    tensors = saved(tmp_path, 4)
-    soft = gates.deterministic(tensors["value.0"]).numpy()
-    if nodes:
-        soft = soft * gates.deterministic(tensors["value.1"]).numpy()[model.graph.writer_of]
-    np.testing.assert_allclose(found.scores.values, soft, atol=1.1e-6)
-    assert 0 < (soft == 0).sum() < len(soft)
-    assert found.scores.values[soft == 0].max() < found.scores.values[soft > 0].min()
-    assert len(found.circuit) == round(float(soft.sum()))
-
-
-# Seeds
-
-
-def test_seeds():
-    """The same seed gives the same bits, another one other noise and batches."""
-    method = pruning(batch_size=2, noise=1.0)
-    first, again, other = (
-        discover(tiny.model("gpt2"), TASK, method, seed=seed).scores.values for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 1e-3
