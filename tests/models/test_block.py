@@ -1,0 +1,19 @@
+"""A block's parts as matrices."""
+
+import pytest
+import torch
+
+import tiny
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama-gqa", "post-norm"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_heads_write_through_is_w_o(name: str, dtype: torch.dtype) -> None:
+    """In 16 bits in one stretch, as a product with one chunk after another asks for."""
+    block = tiny.model(name, dtype=dtype).blocks[0]
+    whole, some = block.head_weights(), block.head_weights(torch.tensor([1]))
+    assert torch.equal(whole, block.out_weight)
+    assert torch.equal(some, block.out_weight[1:2])
+    if dtype == torch.bfloat16:
+        assert whole.is_contiguous()
+        assert some.is_contiguous()
