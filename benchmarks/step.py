@@ -157,7 +157,7 @@ def measured(case: str, repeats: int) -> dict[str, float]:
     kinds = (work.step, work.forwards, work.backward, work.alike, work.attribution)
     named = {kind.__name__: kind for kind in kinds}
     if dtype != torch.float32:
-        named["wide"] = Step(model_of(name, torch.float32), batch, tokens).step
+        named["float32"] = Step(model_of(name, torch.float32), batch, tokens).step
     return {**medians(named, repeats), "error": error}
 
 
@@ -189,7 +189,7 @@ def main() -> None:
                 f"{found['step'] / theirs:.2f}",
                 f"{found['step'] / found['alike']:.2f}",
                 f"{operations(case):.2f}",
-                f"{found['wide'] / found['step']:.2f}" if "wide" in found else "",
+                f"{found['float32'] / found['step']:.2f}" if "float32" in found else "",
                 f"{found['attribution'] / found['backward']:.2f}",
             )
         )

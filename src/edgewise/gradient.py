@@ -185,7 +185,7 @@ def _block_backward(
     weight, room = block.folded(), Room(x)
     count, dmask = len(weight) + 1, 0.0
     dstream = torch.empty_like(x)
-    for part in (part for tokens, _ in delta for part in slices(x, count, tokens)):
+    for part in delta.slices(x, count):
         dx = room.take(count, part)
         torch.mul(slope[:, part], x[part], out=dx[:-1]).baddbmm_(dp[:, part], weight)
         dx[-1] = dmlp[part]

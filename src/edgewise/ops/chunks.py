@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from edgewise.ops.slices import slices
+
 
 def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
     """One after another; the part itself if there is one."""
@@ -30,6 +32,10 @@ class Chunks:
 
     def __iter__(self) -> Iterator[tuple[slice, Float[Tensor, "r _ D"]]]:
         return iter(self.parts)
+
+    def slices(self, base: Float[Tensor, "N D"], rows: int) -> list[slice]:
+        """Of each chunk's tokens, so that `rows` like the base's fit `ops.slices`."""
+        return [part for tokens, _ in self for part in slices(base, rows, tokens)]
 
     def rows(self, rows: slice) -> "Chunks":
         """Some rows of each chunk."""

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from edgewise.ops.chunks import Chunks
 from edgewise.ops.mixing import Dense, accumulator
-from edgewise.ops.slices import Room, slices
+from edgewise.ops.slices import Room
 
 
 class Read(NamedTuple):
@@ -127,8 +127,7 @@ def _mixed(
     """
     count = len(mixing.mask)
     room, put = Room(base), Tensor.copy_ if held is None else Tensor.add_
-    parts = (part for tokens, _ in delta for part in slices(base, count, tokens))
-    fresh = ((part, room.take(count, part)) for part in parts)
+    fresh = ((part, room.take(count, part)) for part in delta.slices(base, count))
     for part, rows in fresh if held is None else held:
         put(rows[:readers], base[part])
         for row, other in enumerate(others, start=readers):
