@@ -78,7 +78,8 @@ class FullRun:
     def less(
         self, workspace: Workspace | None = None, tokens: Sequence[slice] | None = None
     ) -> Wide:
-        """delta_w = x_w - x~_w of every writer, w in order; in a `workspace`, if there is one.
+        """delta_w = x_w - x~_w of every writer, w in order, without its mean where readers take it
+        off; in a `workspace`, if there is one.
 
         tokens    those of its chunks (None: one of all)
         """
@@ -88,7 +89,7 @@ class FullRun:
         delta = Wide.of(memory, [slice(0, len(first))] if tokens is None else tokens)
         pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
         for writer, (ours, theirs) in enumerate(pairs):
-            delta.put(writer, taken(ours, own) - taken(theirs, own))
+            delta.put(writer, self.model.blocks[0].centre(taken(ours, own) - taken(theirs, own)))
         runs = zip(self.model.blocks, self.states, other.states(), strict=True)
         for number, (block, ours, theirs) in enumerate(runs):
             theirs = at_tokens(theirs, own)
@@ -96,7 +97,7 @@ class FullRun:
             start, mlp = graph.writers_before_attention(number), graph.mlp_writer(number)
             scale = ours.scale - theirs.scale
             block.writes(change, scale, None, delta.rows(slice(start, mlp)))
-            delta.put(mlp, ours.mlp - theirs.mlp)
+            delta.put(mlp, block.centre(ours.mlp - theirs.mlp))
         return delta
 
     @property
@@ -111,12 +112,14 @@ class FullRun:
         delta: Wide,
     ) -> Float[Tensor, "R W"]:
         """dL/dz at z = 1, of z that multiplies `delta`; fastest where that is cut in `slices`.
+        Where readers take the mean off, `delta` comes without it.
 
         dread    dL of the stream at the packed tokens `index`
         """
         model, graph = self.model, self.model.graph
         kind, index = accumulator(dread.dtype), self.place(index)
         dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
+        dread = model.blocks[-1].centre(dread)
         after = torch.zeros_like(self.stream).index_add_(0, index, dread)
         answers = index.unique()
         at_answers = Chunks.whole(delta.taken(answers))
@@ -173,11 +176,9 @@ def _block_backward(
     if r is not None and bias is not None:
         outputs, grads = [*outputs, r], [*grads, block.n_heads * (dwrite @ bias)]
     (dqkv,) = torch.autograd.grad(outputs, qkv, grads)
-    x = state.base_attention
-    kind = accumulator(x.dtype)
-    if block.centred:
-        x = x - x.mean(-1, keepdim=True, dtype=kind).to(x.dtype)
-    square = torch.linalg.vector_norm(x, dim=-1, dtype=kind).square() / x.shape[-1]
+    x = block.centre(state.base_attention)
+    norm = torch.linalg.vector_norm(x, dim=-1, dtype=accumulator(x.dtype))
+    square = norm.square() / x.shape[-1]
     if own is not None:
         qkv, dqkv = qkv[:, own], dqkv[:, own]
     dp, dsquare = block.project_backward(square, qkv.detach(), dqkv)
@@ -191,4 +192,4 @@ def _block_backward(
         dx[-1] = dmlp[part]
         dmask = dmask + products(dx, delta.at(part))
         torch.sum(dx, 0, out=dstream[part])
-    return dmask, dstream
+    return dmask, block.centre(dstream)

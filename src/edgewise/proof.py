@@ -191,9 +191,8 @@ def _every_edge(
 ) -> Float[Tensor, "N D"]:
     """The stream after a block whose readers read all of x - x~, as one writer's, over x~."""
     ones = x.new_ones(block.n_readers, 1)
-    p, square, *_ = read(
-        ablated, Chunks.whole((x - ablated)[None]), Dense(ones), block.folded(), block.centred
-    )
+    base, change = block.centre(ablated), block.centre(x - ablated)
+    p, square, *_ = read(base, Chunks.whole(change[None]), Dense(ones), block.folded())
     o = block.attend(block.project(p, square), call, tokens)
     r = block.post_scale(o)
     write = heads_write(block, o, 1.0) if r is None else heads_write(block, o * r[:, None, None], r)

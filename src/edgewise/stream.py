@@ -4,9 +4,10 @@
 
 Only differences delta_w = x_w - x~_w matter, so the ablated run and the masked run go through the
 blocks in lockstep and one buffer holds the differences of all writers (W x N x D, one chunk of
-tokens after another). Each reader mixes its own input from that buffer, normalises and projects it
-(`ops.read`), attention and MLP are the model's own, and what they write, less what they wrote in
-the ablated run, is the next row.
+tokens after another), less their means under LayerNorms, which take them off what they read. Each
+reader mixes its own input from that buffer, normalises and projects it (`ops.read`), attention and
+MLP are the model's own, and what they write, less what they wrote in the ablated run, is the next
+row.
 Of what came before the block, its MLP's input is mixed together with its heads', in one pass over
 the buffer, and where there is room with those of blocks after it (`bundles`); what is written in
 between is added when it has been.
@@ -75,7 +76,8 @@ def masked_read(
     live: bool = False,
     workspace: Workspace | None = None,
 ) -> Float[Tensor, "A D"]:
-    """What the logits reader sees at the packed tokens `index` (None: all); differentiable in mask.
+    """What the logits reader sees at the packed tokens `index` (None: all), but for a mean that its
+    norm takes off; differentiable in mask.
 
     live        compute only what the mask's zeros leave alive (`plan`). The value is the same; the
                 gradient is exact for open edges between live parts and not for others. Without it
@@ -120,7 +122,6 @@ class _Tape:
     qkv: Float[Tensor, "R all C"] | None
     p: Float[Tensor, "r N C"] | None
     square: Float[Tensor, "r N"] | None
-    mean: Float[Tensor, "r N"] | None
     x_mlp: Float[Tensor, "n D"] | None
     write: Float[Tensor, "n D"] | None
 
@@ -152,8 +153,8 @@ class _Masked(torch.autograd.Function):
 def _forward(
     job: Job, cuts: Cuts, tapes: list[_Tape] | None
 ) -> tuple[Float[Tensor, "n D"], Wide, Chunks]:
-    """What the logits reader sees; differences at all tokens, and of all live writers where the
-    logits are read."""
+    """What the logits reader sees, but for a mean that its norm takes off; differences at all
+    tokens, and of all live writers where the logits are read."""
     model, work, own = job.model, job.plan, job.own
     first = taken(job.outer.embeddings[0], own)
     wide = delta = job.buffer("differences", first)
@@ -161,7 +162,8 @@ def _forward(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            wide.put(work.before(writer), taken(clean, own) - taken(other, own))
+            change = model.blocks[0].centre(taken(clean, own) - taken(other, own))
+            wide.put(work.before(writer), change)
     spare = None if tapes is None else job.buffer("gradients", first)
 
     def rooms(used: int) -> list[list[Tensor]]:
@@ -176,9 +178,10 @@ def _forward(
     states = job.run.states()
     for number in range(model.graph.n_layers):
         state = next(states)
-        p = square = mean = x_mlp = graphed = None
+        p = square = x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
-        place, base, bundle = job.place(number), taken(state.base_attention, own), bundled[number]
+        place, bundle = job.place(number), bundled[number]
+        base = block.centre(taken(state.base_attention, own))
         if number == bundle.first:
             held = bundle.mix(wide, rooms)
         cut = bundle.own(cuts, number)
@@ -187,12 +190,11 @@ def _forward(
             narrow[: len(wide)] = wide.taken(place)
             delta = Chunks.whole(narrow)
         if len(todo.heads) or todo.mlp:
-            p, square, mean, whole = read(
+            p, square, whole = read(
                 base,
                 cut.seen(wide),
                 cut.mixing,
                 heads.weight,
-                block.centred,
                 [taken(state.base_mlp, own)] if todo.mlp else [],
                 bundle.of(held, number),
             )
@@ -206,11 +208,11 @@ def _forward(
                 room -= n_bytes
             written = mlp_write(block, x_mlp) if graphed is None else graphed.detach()
             own_row = work.before(model.graph.mlp_writer(number))
-            delta.put(own_row, written - taken(state.mlp, heads.at))
+            delta.put(own_row, block.centre(written - taken(state.mlp, heads.at)))
         if tapes is not None:
             all_ours = own is None and len(todo.readers) == block.n_readers
             qkv = None if all_ours else state.qkv
-            tapes.append(_Tape(base, qkv, p, square, mean, x_mlp, graphed))
+            tapes.append(_Tape(base, qkv, p, square, x_mlp, graphed))
         del state  # before there is another
     next(states, None)  # which ends the ablated run
     (final,) = job.run.final
@@ -248,7 +250,8 @@ def _backward(
         place, dwhole, bundle = job.place(number), [], bundled[number]
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
-            dx = mlp_backward(block, tape.x_mlp, ddelta.row(own), tape.write)
+            dwrite = block.centre(ddelta.row(own))
+            dx = mlp_backward(block, tape.x_mlp, dwrite, tape.write)
             give(cuts.own(number), dx)
             if place is not None:
                 dx = dx.new_zeros(tape.base.shape).index_copy_(0, place, dx)
@@ -273,7 +276,6 @@ def _backward(
             cut.seen(delta),
             cut.mixing,
             heads.weight,
-            tape.mean,
             dp,
             dsquare,
             cut.seen(ddelta),

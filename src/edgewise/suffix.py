@@ -140,7 +140,7 @@ class _Runs:
             x = mix(state.base_mlp[at], self.suffix.delta[:, at], rows)
         writes = mlp_write(self.blocks[layer], x.flatten(0, 1)).view_as(x)
         own = self.delta[int(self.slots[self.graph.mlp_writer(layer)])]
-        own[:, at] = writes - state.mlp[at]
+        own[:, at] = self.blocks[layer].centre(writes - state.mlp[at])
 
     def read_one(
         self, base: Float[Tensor, "N D"], cut: Cut, at: Int[Tensor, " A"] | slice
@@ -162,14 +162,15 @@ class _Runs:
 
     def _read(self, layer: int) -> list[Tensor]:
         """Projections (r, K, N, C) and mean squares (r, K, N) of a block's live readers."""
-        block, base = self.blocks[layer], self.states[layer].base_attention
+        block = self.blocks[layer]
+        base = block.centre(self.states[layer].base_attention)
         shared, mask, own = self._parts(base, self.cuts.attention(layer), slice(None))
         # The shared parts are columns of their own, each read by one reader.
         whole = torch.cat([torch.eye(len(mask), dtype=mask.dtype, device=mask.device), mask], 1)
         nothing, weight = torch.zeros_like(base), block.folded(self._live(layer))
         how = mixing(whole)
         found = [
-            read(nothing, Chunks.whole(seen), how, weight, block.centred)[:2]
+            read(nothing, Chunks.whole(seen), how, weight)[:2]
             for seen in (torch.cat([shared, own[:, k]]) for k in range(self.count))
         ]
         return [torch.stack(each, 1) for each in zip(*found, strict=True)]
@@ -177,12 +178,12 @@ class _Runs:
     def _read_first(self, layer: int, row: int, rows: Float[Tensor, "K W"]) -> list[Tensor]:
         """The same where the runs part: reader `row` alone differs."""
         block, cut, delta = self.blocks[layer], self.cuts.attention(layer), self.suffix.delta
-        base, weight = self.states[layer].base_attention, block.folded()
+        base, weight = block.centre(self.states[layer].base_attention), block.folded()
         seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
-        alike = read(base, Chunks.whole(seen), cut.mixing, weights, block.centred)[:2]
+        alike = read(base, Chunks.whole(seen), cut.mixing, weights)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
         how = mixing(rows[:, : self.first])
-        own = read(base, Chunks.whole(seen), how, weights, block.centred)[:2]
+        own = read(base, Chunks.whole(seen), how, weights)[:2]
         found = [torch.stack([each] * self.count, 1) for each in alike]
         place = torch.from_numpy(self.work.layers[layer].readers == row)
         for together, each in zip(found, own, strict=True):

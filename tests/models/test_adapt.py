@@ -56,7 +56,7 @@ def test_what_is_told_apart() -> None:
     ("name", "wrong"),
     [
         ("gpt2", {"attention_norm": "ln_2"}),
-        ("gpt2", {"mlp_norm": None}),
+        ("llama-gqa", {"mlp_norm": None}),
         ("gpt2", {"parallel": True}),
         ("llama-gqa", {"norm_offset": 1.0}),
         ("llama-gqa", {"attention_post_norm": "post_attention_layernorm"}),
@@ -81,6 +81,13 @@ def test_a_model_that_is_read_wrongly_is_refused(
         adapt(hf)
     assert repr(family.model_type) in str(caught.value)
     adapt(hf, check=False)
+
+
+def test_norms_that_differ_in_kind_are_refused() -> None:
+    hf = tiny.gpt2()
+    hf.transformer.h[1].ln_2 = torch.nn.RMSNorm(hf.config.n_embd)
+    with pytest.raises(ModelError, match="some of its parts read through a LayerNorm and others"):
+        adapt(hf)
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1)], ids=str)

@@ -1,10 +1,13 @@
 """One transformer block as readers and writers, by the model's own submodules.
 
-Reader side: q_h = norm(x) W_h + b_h for a read x. With the norm's gain g folded into the
-projection, all a reader needs of its wide input are a projection p and one scalar (see `ops.read`;
-centred takes the mean off under a LayerNorm):
+Reader side: q_h = norm(x) W_h + b_h for a read x, without its mean under a LayerNorm. With the
+norm's gain g folded into the projection, all a reader needs of its wide input are a projection p
+and one scalar (see `ops.read`):
 
-    norm(x) W^T + b = p / scale + (W beta + b)         p = centred(x) (W g)^T
+    norm(x) W^T + b = p / scale + (W beta + b)         p = x (W g)^T
+
+The readers of a model take the mean off all alike, or none does (`models.model`). So what writers
+differ by is written without it in the first place (`Block.centre`), and readers needn't.
 
 Writer side: with a head's output o_h, its slice W_h of the output projection and, where the block
 ends in a post-norm, the scale r = 1 / rms(sum_h o_h W_h + b_O) of this run and its gain g,
@@ -35,6 +38,11 @@ from edgewise.ops.product import linears
 SHORT = 64  # tokens of a prompt
 
 
+def takes_mean_off(norm: nn.Module | None) -> bool:
+    """Whether a norm is a LayerNorm, and not an RMSNorm or none at all."""
+    return not isinstance(norm, nn.Identity | None) and "RMS" not in type(norm).__name__
+
+
 @dataclass(frozen=True)
 class Norm:
     """A norm's arithmetic: centred (LayerNorm) or not (RMSNorm), gain g, bias beta, epsilon."""
@@ -52,7 +60,7 @@ class Norm:
             raise ModelError(
                 f"{family.model_type}: a {type(module).__name__} doesn't say its epsilon"
             )
-        return cls(module, "RMS" not in type(module).__name__, family.norm_offset, eps)
+        return cls(module, takes_mean_off(module), family.norm_offset, eps)
 
     @property
     def gain(self) -> Float[Tensor, " D"] | None:
@@ -137,31 +145,37 @@ class Block:
         return [w[part] for w, part in zip(weights, live.split(counts), strict=True)]
 
     def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
-        """Projections of the `live` readers (None: all) with the norm's gain folded in.
-
-        Under a LayerNorm each row is made to sum to 0, which changes no product with a centred x.
-        """
+        """Projections of the `live` readers (None: all) with the norm's gain folded in."""
         weights = self._live_weights(live)
         rows = sum(weight.shape[0] for weight in weights)
         channels, width = weights[0].shape[1:]
         stack = weights[0].new_empty(rows, channels, width)
-        if stack.itemsize >= 4:
-            # Channels last in memory, which is slow to write: MKL projects up to twice as fast.
+        if stack.itemsize >= 4 or weights[0].stride(-1) != 1:
+            # Channels last in memory, as Conv1D has them: MKL projects up to twice as fast, which
+            # is worth turning others round. 16-bit products don't mind.
             stack = stack.view(rows, width, channels).transpose(1, 2)
         gain = self.attention_norm.gain if self.attention_norm else None
         start = 0
         for weight in weights:
             part = stack[start : start + weight.shape[0]]
-            part.copy_(weight) if gain is None else torch.mul(weight, gain, out=part)
+            if gain is None:
+                part.copy_(weight)
+            elif weight.stride(-1) == 1 or weight.itemsize >= 4:
+                torch.mul(weight, gain, out=part)
+            else:  # a channel's 16-bit values at a time would take three times as long
+                part.copy_(weight * gain)
             start += weight.shape[0]
-        if self.centred:
-            stack -= stack.mean(-1, keepdim=True)
         return stack
 
     @property
     def centred(self) -> bool:
         """Whether readers take the mean off what they see."""
         return self.attention_norm is not None and self.attention_norm.centred
+
+    def centre(self, x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+        """What readers leave of a stream, or of what is added to it: a projection, which takes a
+        gradient back as well."""
+        return x - x.mean(-1, keepdim=True) if self.centred else x
 
     def offsets(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C"]:
         """What a reader adds after its projection: the projection's bias and the folded norm's.
@@ -241,16 +255,17 @@ class Block:
         return weight if self.scale == 1.0 else weight * self.scale
 
     def head_weights(self, heads: Int[Tensor, " h"] | None = None) -> Float[Tensor, "h C D"]:
-        """`out_weight` of some heads (None: all), for products with one chunk after another.
+        """`out_weight` of some heads (None: all) as readers see it, for products with one chunk
+        after another.
 
         oneDNN, whose 16-bit products are, would copy what isn't in one stretch for each of them.
         """
         weight = self.out_weight
         if heads is not None:
-            return weight.index_select(0, heads)
-        if weight.itemsize >= 4:
-            return weight
-        return weight.flatten(0, 1).contiguous().view(weight.shape)
+            weight = weight.index_select(0, heads)
+        elif weight.itemsize < 4:
+            weight = weight.flatten(0, 1).contiguous().view(weight.shape)
+        return self.centre(weight)
 
     @property
     def out_bias(self) -> Float[Tensor, " D"] | None:
@@ -270,12 +285,13 @@ class Block:
         out: Chunks,
     ) -> None:
         """Put what each of the `heads` (None: all) writes in one run, less what it writes in
-        another, into `out`.
+        another, into `out`; without its mean where readers take it off.
 
         change    by how much their outputs before W_O, times the post-norm's scale, differ
         scale     by how much that scale does
         """
         weight, bias = self.head_weights(heads), self.out_bias
+        bias = None if bias is None else self.centre(bias)
         for at, written in out:
             torch.bmm(change[:, at], weight, out=written)
             if bias is not None and isinstance(scale, Tensor):

@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 
 from edgewise.errors import DataError, ModelError
 from edgewise.graph import Embeddings, Graph
-from edgewise.models.block import Block, Norm
+from edgewise.models.block import Block, Norm, takes_mean_off
 from edgewise.models.blocks import Blocks
 from edgewise.models.family import Family
 from edgewise.models.shadow import Call, Feed, Nothing, Sink, exchange_at, recorder
@@ -215,18 +215,26 @@ def build(
 ) -> Model:
     """Lay out a model's readers and writers by its family; nothing is computed yet.
 
-    Raises ModelError where a part that the family names isn't there.
+    Raises ModelError where a part that the family names isn't there, or where some readers take the
+    mean off what they see and others don't.
     """
     graph = graph_of(hf.config, family, embeddings)
     try:
         base = hf.base_model.get_submodule(family.base)
         modules = list(base.get_submodule(family.layers))
         blocks = tuple(read_block(module, family, hf.config, graph) for module in modules)
-        base.get_submodule(family.final_norm)
+        final = base.get_submodule(family.final_norm)
     except AttributeError as error:
         raise ModelError(f"{name}, read as {family.model_type!r}: {error}") from error
     if len(blocks) != graph.n_layers:
         raise ModelError(f"{name}: its config counts {graph.n_layers} layers, it has {len(blocks)}")
+    norms = {takes_mean_off(final), *(block.centred for block in blocks)}
+    norms |= {takes_mean_off(block.mlp_norm) for block in blocks}
+    if len(norms) > 1:
+        raise ModelError(
+            f"{name}: some of its parts read through a LayerNorm and others don't, "
+            "which can't be read here"
+        )
     return Model(hf, tokenizer, name, family, graph, Blocks(blocks))
 
 

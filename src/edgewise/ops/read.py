@@ -5,20 +5,19 @@ With the differences delta_w = x_w - x~_w that the writers put in the residual s
     x_r = base + sum_w z_rw delta_w                                               (1)
 
 and only ever uses x_r through its norm and its projection, norm(x_r) @ weight_r. A norm divides by
-a scale, after a LayerNorm has taken the mean off; so with c_r = x_r - mean(x_r) under a LayerNorm
-and c_r = x_r under an RMSNorm, two small things per token and reader are enough:
+a scale, so two small things per token and reader are enough:
 
-    p_r = c_r @ weight_r^T        square_r = mean(c_r^2)
+    p_r = x_r @ weight_r^T        square_r = mean(x_r^2)
 
-The wide c_r (N x R x D) is built in slices of tokens that stay in cache, never kept, and built
+The wide x_r (N x R x D) is built in slices of tokens that stay in cache, never kept, and built
 again in the backward pass. An MLP's read of the same writers goes along, and is returned whole.
 Given the gradients of the two outputs,
 
-    dx_r = dp_r @ weight_r + 2 dsquare_r c_r / D
+    dx_r = dp_r @ weight_r + 2 dsquare_r x_r / D
     dz_rw = sum_n <dx_r, delta_w>            ddelta_w = sum_r z_rw dx_r
 
-where the rows of weight_r must sum to 0 under a LayerNorm: then dx_r does too, and taking the mean
-off needs no step of its own.
+A LayerNorm takes the mean off first, which is linear: base and delta_w come without theirs then,
+and so does x_r.
 
 `read_reference` says the same in the plainest way and defines the fast path.
 Shapes: N tokens, R readers, W writers, C channels of a head, D residual width.
@@ -37,12 +36,10 @@ from edgewise.ops.slices import Room
 
 
 class Read(NamedTuple):
-    """What `read` found: p, square and, under a LayerNorm, the means that the reads had; `whole`
-    is what those who take theirs whole saw."""
+    """What `read` found: p, square, and what those who take their reads whole saw."""
 
     p: Float[Tensor, "R N C"]
     square: Float[Tensor, "R N"]
-    mean: Float[Tensor, "R N"] | None
     whole: Float[Tensor, "M N D"]
 
 
@@ -51,7 +48,6 @@ def read(
     delta: Chunks,
     mixing: Dense,
     weight: Float[Tensor, "R C D"],
-    centred: bool,
     others: Sequence[Float[Tensor, "N D"]] = (),
     held: Chunks | None = None,
 ) -> Read:
@@ -64,18 +60,13 @@ def read(
     n, readers = base.shape[0], len(weight)
     p = base.new_empty(readers, n, weight.shape[1])
     square = base.new_empty(readers, n, dtype=accumulator(base.dtype))
-    mean = torch.empty_like(square) if centred else None
     whole = base.new_empty(len(others), *base.shape)
     for part, mixed in _mixed(base, others, readers, delta, mixing, held):
         x, whole[:, part] = mixed[:readers], mixed[readers:]
-        if mean is not None:
-            off = x.mean(-1, keepdim=True)  # in float32 it would copy 16-bit values first
-            mean[:, part] = off[..., 0]
-            x -= off
         p[:, part] = torch.bmm(x, weight.transpose(1, 2))
         norm = torch.linalg.vector_norm(x, dim=-1, dtype=square.dtype)
         square[:, part] = norm.square() / x.shape[-1]
-    return Read(p, square, mean, whole)
+    return Read(p, square, whole)
 
 
 def read_backward(
@@ -83,7 +74,6 @@ def read_backward(
     delta: Chunks,
     mixing: Dense,
     weight: Float[Tensor, "R C D"],
-    mean: Float[Tensor, "R N"] | None,
     dp: Float[Tensor, "R N C"],
     dsquare: Float[Tensor, "R N"],
     ddelta: Chunks,
@@ -92,20 +82,15 @@ def read_backward(
 ) -> Float[Tensor, "r w"]:
     """Add the writers' gradient to `ddelta` in place; return the mask's, accumulated in float32.
 
-    mean     of the reads, as `read` returned it; then the rows of `weight` must sum to 0
     dwhole   gradients of what its `others` saw
     held     as in `read`, of which it becomes the gradient
     """
     readers = len(weight)
     dmask = torch.zeros_like(mixing.mask, dtype=accumulator(base.dtype))
-    slope = (2.0 / base.shape[1]) * dsquare
-    offset = None if mean is None else (-slope * mean).to(base.dtype)[..., None]
-    slope = slope.to(base.dtype)[..., None]
+    slope = ((2.0 / base.shape[1]) * dsquare).to(base.dtype)[..., None]
     for part, grads in _mixed(base, (), readers, delta, mixing, held):
         dx = grads[:readers]
         dx *= slope[:, part]
-        if offset is not None:
-            dx += offset[:, part]
         dx.baddbmm_(dp[:, part], weight)
         for row, other in enumerate(dwhole, start=readers):
             grads[row] = other[part]
@@ -136,9 +121,7 @@ def _mixed(
         yield part, rows
 
 
-def read_reference(base, delta, mask, weight, centred):
+def read_reference(base, delta, mask, weight):
     """What `read` computes, as written in the module's text."""
     x = base[None] + torch.einsum("rw,wnd->rnd", mask, delta)
-    mean = x.mean(-1) if centred else None
-    c = x if mean is None else x - mean[..., None]
-    return torch.einsum("rnd,rcd->rnc", c, weight), c.square().mean(-1), mean
+    return torch.einsum("rnd,rcd->rnc", x, weight), x.square().mean(-1)
