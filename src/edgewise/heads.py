@@ -74,18 +74,24 @@ class Heads:
         """Projections of the live readers, with the norm's gain."""
         return self.block.folded(self.rows)
 
+    @property
+    def offsets(self) -> Float[Tensor, "r C"]:
+        """What live readers add to their projections."""
+        return self.block.offsets(self.rows)
+
     def put_out(
         self,
         other: Float[Tensor, "R N C"] | None,
         p: Float[Tensor, "r n C"],
         square: Float[Tensor, "r n"],
+        offsets: Float[Tensor, "r C"],
     ) -> tuple[Float[Tensor, "h m C"], Float[Tensor, " m"] | None]:
         """What they put out before W_O, times a post-norm's scale, and that scale if any.
 
         other    the ablated run's queries, keys and values; None only where none are needed
         """
         block = self.block
-        qkv = among(other, block.project(p, square, self.rows), self.rows, self.own)
+        qkv = among(other, block.project(p, square, offsets), self.rows, self.own)
         o = taken(block.attend(qkv, self.call, self.tokens), self.at)
         r = block.post_scale(o)
         if r is not None:
@@ -97,12 +103,13 @@ class Heads:
         other: Float[Tensor, "R N C"] | None,
         p: Float[Tensor, "r n C"],
         square: Float[Tensor, "r n"],
+        offsets: Float[Tensor, "r C"],
         dwrites: Chunks,
     ) -> tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]]:
         """Gradients of `p` and `square` from that of what the heads write."""
         inputs = [t.detach().requires_grad_() for t in (p, square)]
         with torch.enable_grad():
-            o, r = self.put_out(other, *inputs)
+            o, r = self.put_out(other, *inputs, offsets)
         weight, bias = self.block.head_weights(self._chosen), self.block.out_bias
         back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
         outputs, grads = [o], [joined(back, 1)]

@@ -193,7 +193,7 @@ def _every_edge(
     ones = x.new_ones(block.n_readers, 1)
     base, change = block.centre(ablated), block.centre(x - ablated)
     p, square, *_ = read(base, Chunks.whole(change[None]), Dense(ones), block.folded())
-    o = block.attend(block.project(p, square), call, tokens)
+    o = block.attend(block.project(p, square, block.offsets()), call, tokens)
     r = block.post_scale(o)
     write = heads_write(block, o, 1.0) if r is None else heads_write(block, o * r[:, None, None], r)
     return x + write + block.mlp_write(x if block.parallel else x + write)

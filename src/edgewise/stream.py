@@ -122,6 +122,7 @@ class _Tape:
     qkv: Float[Tensor, "R all C"] | None
     p: Float[Tensor, "r N C"] | None
     square: Float[Tensor, "r N"] | None
+    offsets: Float[Tensor, "r C"] | None
     x_mlp: Float[Tensor, "n D"] | None
     write: Float[Tensor, "n D"] | None
 
@@ -178,7 +179,7 @@ def _forward(
     states = job.run.states()
     for number in range(model.graph.n_layers):
         state = next(states)
-        p = square = x_mlp = graphed = None
+        p = square = offsets = x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, bundle = job.place(number), bundled[number]
         base = block.centre(taken(state.base_attention, own))
@@ -199,7 +200,8 @@ def _forward(
                 bundle.of(held, number),
             )
         if len(todo.heads):
-            o, r = heads.put_out(state.qkv, p, square)
+            offsets = heads.offsets
+            o, r = heads.put_out(state.qkv, p, square, offsets)
             heads.write(o, r, state, delta.rows(_heads(cut, todo)))
         if todo.mlp:
             x_mlp = cuts.own(number).mix(taken(whole[0], place), delta)
@@ -212,7 +214,7 @@ def _forward(
         if tapes is not None:
             all_ours = own is None and len(todo.readers) == block.n_readers
             qkv = None if all_ours else state.qkv
-            tapes.append(_Tape(base, qkv, p, square, x_mlp, graphed))
+            tapes.append(_Tape(base, qkv, p, square, offsets, x_mlp, graphed))
         del state  # before there is another
     next(states, None)  # which ends the ablated run
     (final,) = job.run.final
@@ -270,7 +272,7 @@ def _backward(
             held = bundle.mix(delta, rooms)
         heads, dp, dsquare = job.heads(number), tape.p, tape.square
         if len(todo.heads):
-            dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, dwrites)
+            dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, tape.offsets, dwrites)
         partial = read_backward(
             tape.base,
             cut.seen(delta),

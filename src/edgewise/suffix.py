@@ -112,7 +112,7 @@ class _Runs:
             return
         live = self._live(layer)
         p, square = self._read(layer) if rows is None else self._read_first(layer, row, rows)
-        qkv = block.project(p.flatten(1, 2), square.flatten(1, 2), live)
+        qkv = block.project(p.flatten(1, 2), square.flatten(1, 2), block.offsets(live))
         qkv = among(state.qkv.repeat(1, self.count, 1), qkv, live, self.own)
         o = taken(block.attend(qkv, self.outer.calls[layer], self.outer.tokens), self.own)
         r = block.post_scale(o)

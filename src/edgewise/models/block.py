@@ -201,10 +201,11 @@ class Block:
         self,
         p: Float[Tensor, "r N C"],
         square: Float[Tensor, "r N"],
-        live: Bool[Tensor, " R"] | None = None,
+        offsets: Float[Tensor, "r C"],
     ) -> Float[Tensor, "r N C"]:
-        """Queries, keys and values from a read's projections and mean squares."""
-        norm, offsets = self.attention_norm, self.offsets(live)
+        """Queries, keys and values from a read's projections and mean squares, and its readers'
+        `offsets`."""
+        norm = self.attention_norm
         out = p if norm is None else p * torch.rsqrt(square + norm.eps)[..., None]
         return (out + offsets[:, None]).to(p.dtype)
 
