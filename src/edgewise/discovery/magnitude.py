@@ -5,8 +5,9 @@ share of the stream. With the unmasked model's stream x_r at reader r,
 
     score_rw = mean over prompts and their tokens of ||x_w - x~_w|| / ||x_r||
 
-All readers of one stream, the heads of a block, rank their writers alike. Readers' projections are
-left out: those of an MLP and of the logits have no common scale with a head's.
+both less their means where norms take them off. All readers of one stream, the heads of a block,
+rank their writers alike. Readers' projections are left out: those of an MLP and of the logits have
+no common scale with a head's.
 """
 
 from dataclasses import dataclass
@@ -58,17 +59,18 @@ def magnitude(method: Magnitude, search: Search) -> Result:
 @torch.no_grad()
 def _shares(ready: Prepared) -> Float[Tensor, "R W"]:
     """The weighted sum over a batch's prompts."""
-    model, outer, graph = ready.model, ready.outer, ready.model.graph
+    model, outer = ready.model, ready.outer
     mask = ready.batch.attention_mask
     weights = (ready.batch.prompt_weights / mask.sum(1))[:, None].expand(mask.shape)
     weights = outer.tokens.pack(weights)
     run = FullRun(model, outer, ready.run)
     sizes = run.less().memory.float().norm(dim=-1)
     rows = []
-    for state in run.states:
-        heads = graph.n_heads + 2 * graph.n_kv_heads
-        rows += [_inverse(state.base_attention)] * heads + [_inverse(state.base_mlp)]
-    return (torch.stack([*rows, _inverse(run.stream)]) * weights) @ sizes.t()
+    for block, state in zip(model.blocks, run.states, strict=True):
+        attention, mlp = (block.centre(x) for x in (state.base_attention, state.base_mlp))
+        rows += [_inverse(attention)] * block.n_readers + [_inverse(mlp)]
+    rows.append(_inverse(block.centre(run.stream)))
+    return (torch.stack(rows) * weights) @ sizes.t()
 
 
 def _inverse(stream: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
