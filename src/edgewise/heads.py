@@ -110,7 +110,7 @@ class Heads:
         inputs = [t.detach().requires_grad_() for t in (p, square)]
         with torch.enable_grad():
             o, r = self.put_out(other, *inputs, offsets)
-        weight, bias = self.block.head_weights(self._chosen), self.block.out_bias
+        weight, bias = self.block.head_weights(self._chosen), self.block.head_bias
         back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
         outputs, grads = [o], [joined(back, 1)]
         if r is not None and bias is not None:

@@ -182,7 +182,7 @@ def _forward(
         p = square = offsets = x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, bundle = job.place(number), bundled[number]
-        base = block.centre(taken(state.base_attention, own))
+        base = taken(state.base_attention, own)
         if number == bundle.first:
             held = bundle.mix(wide, rooms)
         cut = bundle.own(cuts, number)
@@ -192,7 +192,7 @@ def _forward(
             delta = Chunks.whole(narrow)
         if len(todo.heads) or todo.mlp:
             p, square, whole = read(
-                base,
+                block.centre(base),
                 cut.seen(wide),
                 cut.mixing,
                 heads.weight,
@@ -274,7 +274,7 @@ def _backward(
         if len(todo.heads):
             dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, tape.offsets, dwrites)
         partial = read_backward(
-            tape.base,
+            block.centre(tape.base),
             cut.seen(delta),
             cut.mixing,
             heads.weight,

@@ -31,17 +31,17 @@ AUTO = replace(BUDGET, precision="auto")
 def test_a_search_in_bfloat16_finds_nearly_the_same(name, ablation, monkeypatch):
     hardware(monkeypatch, True)
     model = tiny.model(name)
-    # EAP-IG ranks the many edges without effect of a random model by their rounding.
-    start = {"init": "eap"}
+    # Attribution ranks the many edges without effect of a random model by their rounding.
+    start = {"init": "open", "init_log_alpha": 1.0}
     whole = discover(model, TASK, replace(BUDGET, **start), ablation=ablation)
     half = discover(model, TASK, replace(AUTO, **start), ablation=ablation)
     assert (searched_in(whole), searched_in(half)) == ("float32", "bfloat16")
     assert (model.dtype, model.hf.dtype) == (torch.float32, torch.float32)
     assert len(half.circuit) == len(whole.circuit)
     assert half.scores.values.dtype == np.float32
-    assert np.corrcoef(half.scores.values, whole.scores.values)[0, 1] > 0.9
+    assert np.corrcoef(half.scores.values, whole.scores.values)[0, 1] > 0.95
     assert not np.array_equal(half.scores.values, whole.scores.values)
-    assert half.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=0.1)
+    assert half.history[0]["loss"] == pytest.approx(whole.history[0]["loss"], rel=0.05)
 
 
 def test_where_the_hardware_has_none_it_is_the_models(monkeypatch):

@@ -278,6 +278,11 @@ class Block:
             bias = (bias * self.attention_post_norm.gain).to(bias.dtype)
         return bias
 
+    @property
+    def head_bias(self) -> Float[Tensor, " D"] | None:
+        """`out_bias` as readers see it."""
+        return None if self.out_bias is None else self.centre(self.out_bias)
+
     def writes(
         self,
         change: Float[Tensor, "h N C"],
@@ -291,8 +296,7 @@ class Block:
         change    by how much their outputs before W_O, times the post-norm's scale, differ
         scale     by how much that scale does
         """
-        weight, bias = self.head_weights(heads), self.out_bias
-        bias = None if bias is None else self.centre(bias)
+        weight, bias = self.head_weights(heads), self.head_bias
         for at, written in out:
             torch.bmm(change[:, at], weight, out=written)
             if bias is not None and isinstance(scale, Tensor):
