@@ -1,32 +1,23 @@
-"""The page, in a real browser: what it counts, lists and compares is what Python says."""
+"""The page's circuit, in a real browser: what it counts and lists is what Python says."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("selenium", reason="needs selenium: pip install edgewise[test]")
 
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 import browser
 from browser import Page
-from edgewise.attention import Attention
 from edgewise.circuit import Circuit
-from edgewise.estimate import Estimate
 from edgewise.graph import Graph
-from edgewise.page import view
-from edgewise.report import Report, Row, Sample
-from edgewise.scores import EdgeScores
+from pages import GRAPH, Open, a_report, random_scores
 
 pytestmark = pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
 
-GRAPH = Graph(6, 6, 2)
 GRAPHS = {
     "heads of their own keys": Graph(4, 5, 5),
     "shared keys": Graph(5, 6, 2),
@@ -35,73 +26,6 @@ GRAPHS = {
     "free": Graph(4, 4, 2, embeddings="free"),
     "coupled": Graph(4, 4, 2, coupled=True),
 }
-
-Open = Callable[..., Page]
-LOCAL = ("file:", "data:", "chrome:")  # the browser's own first tab is chrome:
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    with browser.chromium() as driver:
-        yield driver
-
-
-@pytest.fixture
-def open_page(driver: webdriver.Chrome, tmp_path: Path) -> Iterator[Open]:
-    """Opens `view(circuit, ...)`; at the end, no complaint and no request may have been made."""
-    opened = []
-
-    def open_page(circuit: Circuit, **arguments: object) -> Page:
-        file = tmp_path / f"page{len(opened)}.html"
-        opened.append(Page(driver, view(circuit, file, **arguments)))
-        return opened[-1]
-
-    yield open_page
-    for page in opened:
-        assert page.complaints() == []
-        assert [url for url in page.requests() if not url.startswith(LOCAL)] == []
-
-
-def random_scores(graph: Graph, seed: int = 0, levels: int | None = None) -> EdgeScores:
-    """Log-normal by writer and reader, so that circuits hang together; `levels` makes ties."""
-    generator = np.random.default_rng(seed)
-    writers, readers = (
-        generator.normal(size=graph.n_writers),
-        generator.normal(size=graph.n_readers),
-    )
-    values = writers[graph.writer_of] + readers[graph.reader_of]
-    values = values + 0.5 * generator.normal(size=graph.n_edges)
-    if levels is not None:
-        values = np.round(values * levels) / levels
-    return EdgeScores(graph, values.astype(np.float32))
-
-
-def a_report(graph: Graph, circuit: Circuit, points: list[int]) -> Report:
-    def estimates(shift: float) -> dict[str, Estimate]:
-        return {
-            "kl": Estimate(0.5 + shift, 0.4 + shift, 0.6 + shift),
-            "exact_match": Estimate(0.75, 0.7, 0.8),
-        }
-
-    n, alive = len(circuit), int(circuit.alive.sum())
-    rows = {
-        "circuit": Row(n, alive, circuit.density, estimates(0.0)),
-        "full": Row(graph.n_edges, graph.n_edges, 1.0, estimates(-0.4)),
-        "empty": Row(0, 0, 0.0, estimates(2.0)),
-    }
-
-    def point(k: int, kl: float, match: float) -> Row:
-        found = {"kl": Estimate(kl, 0.9 * kl, 1.1 * kl), "exact_match": Estimate(match, 0.2, 0.9)}
-        return Row(k, k, k / graph.n_edges, found)
-
-    curve = tuple(point(k, 2 / (1 + i), 0.3 + 0.1 * i) for i, k in enumerate(points))
-    sample = Sample(
-        "A </script><b>bold</b> claim by", "Another claim by", " Mary",
-        ((" Mary", 0.8), (" John", 0.1)), ((" John", 0.5), (" Mary", 0.4)),
-    )  # fmt: skip
-    return Report(
-        "tiny", "ioi", "test", "interchange", 64, graph.n_edges, rows, (sample,), {"value": curve}
-    )
 
 
 def set_slider(page: Page, stop: int) -> None:
@@ -311,149 +235,7 @@ def test_hovering_lights_up_a_node_and_its_edges(open_page: Open) -> None:
     assert "focused" in page.find("#graph").get_attribute("class")
 
 
-# --- report --------------------------------------------------------------------------------------
-
-
-def test_the_report_stands_beside_the_circuit(open_page: Open, tmp_path: Path) -> None:
-    scores = random_scores(GRAPH)
-    circuit = scores.top(100)
-    report = a_report(GRAPH, circuit, [20, 50, 200])
-    records = [
-        f'{{"step": {i}, "kl": {2 / (i + 1)}, "density": 0.1, "target": 0.1}}' for i in range(9)
-    ]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(records) + '\n{"step": 9, "kl"')
-    page = open_page(circuit, scores=scores, report=report, run=tmp_path, attention=[patterns()])
-    assert page.texts("#title") == ["ioi in tiny"]
-    assert "64 prompts" in page.texts("#facts")[0]
-    assert page.texts("[role=tab]") == ["Report", "Component", "Training", "Samples", "Attention"]
-    assert page.texts(".metrics tbody tr")[0] == "circuit0.50.4 – 0.6"
-    assert [text.split()[0] for text in page.texts(".metric b")] == ["0.5", "75.0%"]
-    page.change(k=50)  # an evaluated point
-    assert page.texts(".metric b") == ["1", "40.0%"]
-    page.change(k=100)  # half way to the next, on a logarithmic scale
-    assert page.texts(".metric b") == ["≈ 0.833", "≈ 45.0%"]
-    page.change(k=210)
-    assert page.texts(".metric b") == []
-    assert page("document.querySelectorAll('.chart .band').length") == 1
-    areas = report.areas()["value"]
-    shown = dict(text.rsplit(" ", 1) for text in page.texts(".areas span[title]"))
-    assert shown == {"KL": f"{areas['kl']:.3g}", "exact match": f"{areas['exact_match']:.3g}"}
-    page.click("#tab-training")
-    assert page("edgewise.data.history.step.length") == 9
-    assert page("document.querySelectorAll('#page-training .chart').length") == 2
-    page.click("#tab-samples")
-    assert "</script><b>bold</b>" in page.find(".prompt").text
-
-
-def test_a_page_without_a_curve_says_what_adds_one(open_page: Open) -> None:
-    scores = random_scores(GRAPH)
-    report = replace(a_report(GRAPH, scores.top(100), []), curves={})
-    page = open_page(scores.top(100), scores=scores, report=report)
-    assert page.texts("figcaption code") == ["edgewise curve"]
-    assert page.driver.find_elements("css selector", ".areas") == []
-    page = open_page(scores.top(100), report=report)  # no ranking that could be measured
-    assert page.texts("figcaption code") == []
-
-
-def test_clicking_the_curve_goes_to_its_density(open_page: Open) -> None:
-    scores = random_scores(GRAPH)
-    page = open_page(
-        scores.top(100), scores=scores, report=a_report(GRAPH, scores.top(100), [20, 400])
-    )
-    page.click(".chart.pick")
-    assert 20 < page.number("#n-edges") < GRAPH.n_edges
-    assert page("edgewise.state.k") == page.number("#n-edges")
-
-
-# --- attention -----------------------------------------------------------------------------------
-
-
-def patterns(n_tokens: int = 5, seed: int = 0) -> Attention:
-    weights = np.random.default_rng(seed).random((2, 3, n_tokens, n_tokens))
-    tokens = tuple(f" t{i}" for i in range(n_tokens))
-    return Attention(tokens, ("a4.h1", "a1.h5", "a1.h2"), *weights.astype(np.float32))
-
-
-def squares(page: Page, side: int) -> list[list[float]]:
-    """[x, y, opacity] of a picture's squares."""
-    return page(
-        "[...document.querySelectorAll('.heat')[a].querySelectorAll('rect:not(.frame)')].map((r) =>"
-        " [...['x', 'y', 'fill-opacity'].map((name) => Number(r.getAttribute(name)))])",
-        side,
-    )
-
-
-def test_patterns_of_the_chosen_head_are_drawn(open_page: Open) -> None:
-    first, second = patterns(5), patterns(9, seed=1)
-    page = open_page(random_scores(GRAPH).top(300), attention=[first, second])
-    page.click("#tab-attention")
-    options = "#page-attention option"
-    assert page.texts(options) == ["a1.h2", "a1.h5", "a4.h1"]
-    assert page.find("#page-attention select").get_attribute("value") == "a4.h1"  # the busiest
-    page.node("a1.h5").click()
-    page.settle()
-    assert page.find("#page-attention select").get_attribute("value") == "a1.h5"
-    page.click("#tab-attention")
-    cells = [(q, k) for q in range(9) for k in range(q + 1)]
-    drawn = squares(page, 3)  # two prompts, full model and circuit: the last
-    assert len(drawn) == len(cells)
-    step = drawn[2][0] - drawn[1][0]
-    for (q, k), (x, y, opacity) in zip(cells, drawn, strict=True):
-        assert (x - drawn[0][0], y - drawn[0][1]) == pytest.approx((k * step, q * step))
-        assert opacity**2 == pytest.approx(second.circuit[1, q, k], abs=0.004)
-    ActionChains(page.driver).move_to_element_with_offset(
-        page.find(".heat .frame"), -30, 30
-    ).perform()
-    page.settle()
-    said = page.texts(".reading")[0]
-    assert all(word in said for word in ("full model", "circuit", "→"))
-
-
-# --- difference ----------------------------------------------------------------------------------
-
-
-def test_the_difference_counts_as_python_does(open_page: Open) -> None:
-    scores, others = random_scores(GRAPH, 0), random_scores(GRAPH, 1)
-    left = Circuit(GRAPH, scores.top(300).kept, {"method": {"name": "edge-pruning"}})
-    right = Circuit(GRAPH, others.top(250).kept, {"method": {"name": "eap"}})
-    page = open_page(left, scores=scores, other=right)
-
-    def check(left: Circuit) -> None:
-        overlap = left.overlap(right)
-        numbers = [page.number(f"#n-{part}") for part in ("shared", "left", "right", "union")]
-        assert numbers == [len(left & right), len(left - right), len(right - left), overlap.union]
-        assert float(page.texts("#iou")[0]) == pytest.approx(overlap.iou, rel=0.01)
-        assert float(page.texts("#expected")[0]) == pytest.approx(overlap.expected, rel=0.01)
-        assert float(page.texts("#times")[0].rstrip("×")) == pytest.approx(
-            overlap.times_chance, rel=0.01
-        )
-        alive = set(left.pruned().edges) | set(right.pruned().edges)
-        assert set(page("edgewise.names(edgewise.scene.alive)")) == alive
-
-    check(left)
-    page.change(k=120)
-    check(scores.top(120))
-    page.change(k=None)
-    assert page.texts("#sides button") == ["edge-pruning", "difference", "eap"]
-    page.click('[data-side="right"]')
-    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(right.edges)
-    page.click('[data-side="left"]')
-    assert sorted(page("edgewise.names(edgewise.scene.kept)")) == list(left.edges)
-
-
 # --- size and speed ------------------------------------------------------------------------------
-
-
-def test_a_notebook_shows_the_page_in_a_frame(driver: webdriver.Chrome, tmp_path: Path) -> None:
-    circuit = random_scores(GRAPH).top(200)
-    file = tmp_path / "cell.html"
-    file.write_text(f"<!doctype html><meta charset=utf-8>{circuit._repr_html_()}")
-    driver.get(file.as_uri())
-    driver.switch_to.frame(0)
-    assert driver.execute_script("return edgewise.scene.n") == 200
-    driver.switch_to.default_content()
-    assert [e for e in driver.get_log("browser") if "iframe" in e["message"]] == []
-    assert Circuit.full(Graph(12, 12, 12))._repr_html_() is None
 
 
 def test_five_thousand_edges_follow_the_slider(open_page: Open) -> None:

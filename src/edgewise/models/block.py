@@ -180,8 +180,8 @@ class Block:
     def offsets(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C"]:
         """What a reader adds after its projection: the projection's bias and the folded norm's.
 
-        Made anew from the weights each time, like `folded`: they may have been changed meanwhile,
-        and a write through `.data` can't be noticed.
+        Made anew from the weights for each run, like `folded`: they may have been changed
+        meanwhile, and a write through `.data` can't be noticed.
         """
         weight = self.out.weight
         total = weight.new_zeros(self.n_readers, self.head_dim, dtype=accumulator(weight.dtype))
