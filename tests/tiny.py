@@ -161,6 +161,12 @@ def setting(model: Model) -> oracle.Setting:
     return oracle.Setting(model.hf, model.family, model.graph)
 
 
+def seen(model: Model, x: Tensor) -> Tensor:
+    """What the model's norms leave of x: LayerNorms take its mean off."""
+    norms = [part for part in model.hf.modules() if "LayerNorm" in type(part).__name__]
+    return x - x.mean(-1, keepdim=True) if norms else x
+
+
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """B = 3 clean and corrupted prompts of up to T = 5 tokens."""

@@ -27,6 +27,7 @@ from edgewise.models.tokens import Tokens
 from edgewise.ops.chunks import Chunks, Wide
 from edgewise.ops.mixing import accumulator, products
 from edgewise.ops.product import linear
+from edgewise.ops.read import mean_square
 from edgewise.ops.slices import Room, slices
 from edgewise.workspace import Workspace
 
@@ -89,7 +90,7 @@ class FullRun:
         delta = Wide.of(memory, [slice(0, len(first))] if tokens is None else tokens)
         pairs = zip(self.outer.embeddings, other.embeddings, strict=True)
         for writer, (ours, theirs) in enumerate(pairs):
-            delta.put(writer, self.model.blocks[0].centre(taken(ours, own) - taken(theirs, own)))
+            delta.put(writer, self.model.centre(taken(ours, own) - taken(theirs, own)))
         runs = zip(self.model.blocks, self.states, other.states(), strict=True)
         for number, (block, ours, theirs) in enumerate(runs):
             theirs = at_tokens(theirs, own)
@@ -119,7 +120,7 @@ class FullRun:
         model, graph = self.model, self.model.graph
         kind, index = accumulator(dread.dtype), self.place(index)
         dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
-        dread = model.blocks[-1].centre(dread)
+        dread = model.centre(dread)
         after = torch.zeros_like(self.stream).index_add_(0, index, dread)
         answers = index.unique()
         at_answers = Chunks.whole(delta.taken(answers))
@@ -177,8 +178,7 @@ def _block_backward(
         outputs, grads = [*outputs, r], [*grads, block.n_heads * (dwrite @ bias)]
     (dqkv,) = torch.autograd.grad(outputs, qkv, grads)
     x = block.centre(state.base_attention)
-    norm = torch.linalg.vector_norm(x, dim=-1, dtype=accumulator(x.dtype))
-    square = norm.square() / x.shape[-1]
+    square = mean_square(x)
     if own is not None:
         qkv, dqkv = qkv[:, own], dqkv[:, own]
     dp, dsquare = block.project_backward(square, qkv.detach(), dqkv)

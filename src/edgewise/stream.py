@@ -115,8 +115,9 @@ def own_tokens(
 
 @dataclass(frozen=True, eq=False)
 class _Tape:
-    """What the backward pass needs of a block; `qkv` where the ablated run's stand in for some,
-    `write` with its graph back to `x_mlp` where there was room for that."""
+    """What the backward pass needs of a block; `base` as the ablated run holds it, mean and all,
+    `qkv` where that run's stand in for some, `write` with its graph back to `x_mlp` where there was
+    room for that."""
 
     base: Float[Tensor, "N D"]
     qkv: Float[Tensor, "R all C"] | None
@@ -163,7 +164,7 @@ def _forward(
         zip(job.outer.embeddings, job.run.embeddings, strict=True)
     ):
         if work.live[writer]:
-            change = model.blocks[0].centre(taken(clean, own) - taken(other, own))
+            change = model.centre(taken(clean, own) - taken(other, own))
             wide.put(work.before(writer), change)
     spare = None if tapes is None else job.buffer("gradients", first)
 

@@ -32,11 +32,6 @@ def test_every_edge_is_as_likely():
     assert np.abs(np.mean(places, 0) - (edges - 1) / 2).max() < 5 * error
 
 
-def seen(name, x):
-    """What norms leave of x: LayerNorms take its mean off."""
-    return x if name == "post-norm" else x - x.mean(-1, keepdim=True)
-
-
 @pytest.mark.parametrize(
     ("name", "embeddings", "ablation"),
     [
@@ -63,9 +58,9 @@ def test_magnitude_is_the_difference_s_share_of_the_stream(name, embeddings, abl
             ablated = oracle.mean(setting, [(o, None) for o in other], ids, per_position=True)
         writes, streams = oracle.plain(setting, ids).writes, oracle.streams(setting, ids)
         for w, (x, x_other) in enumerate(zip(writes, ablated.writes, strict=True)):
-            size = seen(name, (x - x_other)[0]).norm(dim=-1)
+            size = tiny.seen(model, (x - x_other)[0]).norm(dim=-1)
             for r, stream in enumerate(streams):
-                share = size / seen(name, stream[0]).norm(dim=-1)
+                share = size / tiny.seen(model, stream[0]).norm(dim=-1)
                 total[r, w] += share.mean().item() / len(prompts)
     found = discover(model, TASK, Magnitude(density=0.7, batch_size=2), ablation=ablation)
     expected = total[graph.reader_of, graph.writer_of]

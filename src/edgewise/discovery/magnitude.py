@@ -59,17 +59,18 @@ def magnitude(method: Magnitude, search: Search) -> Result:
 @torch.no_grad()
 def _shares(ready: Prepared) -> Float[Tensor, "R W"]:
     """The weighted sum over a batch's prompts."""
-    model, outer = ready.model, ready.outer
+    model, outer, graph = ready.model, ready.outer, ready.model.graph
     mask = ready.batch.attention_mask
     weights = (ready.batch.prompt_weights / mask.sum(1))[:, None].expand(mask.shape)
     weights = outer.tokens.pack(weights)
     run = FullRun(model, outer, ready.run)
     sizes = run.less().memory.float().norm(dim=-1)
     rows = []
-    for block, state in zip(model.blocks, run.states, strict=True):
-        attention, mlp = (block.centre(x) for x in (state.base_attention, state.base_mlp))
-        rows += [_inverse(attention)] * block.n_readers + [_inverse(mlp)]
-    rows.append(_inverse(block.centre(run.stream)))
+    for state in run.states:
+        attention, mlp = (model.centre(x) for x in (state.base_attention, state.base_mlp))
+        heads = graph.n_heads + 2 * graph.n_kv_heads
+        rows += [_inverse(attention)] * heads + [_inverse(mlp)]
+    rows.append(_inverse(model.centre(run.stream)))
     return (torch.stack(rows) * weights) @ sizes.t()
 
 

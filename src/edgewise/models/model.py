@@ -92,6 +92,10 @@ class Model:
         """D."""
         return self.config.hidden_size
 
+    def centre(self, x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
+        """What readers leave of a stream, by no block's weights: see `Block.centre`."""
+        return self.blocks.parts[0].centre(x)
+
     def outer(
         self, input_ids: Int[Tensor, "B T"], attention_mask: Bool[Tensor, "B T"] | None = None
     ) -> Outer:

@@ -64,9 +64,14 @@ def read(
     for part, mixed in _mixed(base, others, readers, delta, mixing, held):
         x, whole[:, part] = mixed[:readers], mixed[readers:]
         p[:, part] = torch.bmm(x, weight.transpose(1, 2))
-        norm = torch.linalg.vector_norm(x, dim=-1, dtype=square.dtype)
-        square[:, part] = norm.square() / x.shape[-1]
+        square[:, part] = mean_square(x)
     return Read(p, square, whole)
+
+
+def mean_square(x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n"]:
+    """mean(x^2), accumulated in float32."""
+    norm = torch.linalg.vector_norm(x, dim=-1, dtype=accumulator(x.dtype))
+    return norm.square() / x.shape[-1]
 
 
 def read_backward(
