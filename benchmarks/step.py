@@ -82,7 +82,7 @@ class Step:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
-        run, stream = beside(model, self.clean, self.other)
+        run, stream = beside(model, self.clean, self.other, ends=index.unique())
         mask = dense_mask(model.graph, gates.sample(self.log_alpha, self.noise))
         read = masked_read(model, mask, outer, run, index, workspace=self.workspace)
         with torch.no_grad():
@@ -98,13 +98,13 @@ class Step:
         model = self.model
         outer = model.outer(self.clean)
         index = outer.tokens.index(self.rows, self.cols)
-        other = interchange(model, self.other)
+        other = interchange(model, self.other, ends=index.unique())
         other = replace(other, layers=tuple(other.layers))
         own = own_tokens(model, outer, other, index)
-        run = FullRun(model, outer, other, own, graphs=True)
-        read = run.stream[run.place(index)].requires_grad_()
+        run = FullRun(model, outer, other, own, index, graphs=True)
+        read = run.read.requires_grad_()
         (dread,) = torch.autograd.grad(model.head(read).float().log_softmax(-1)[:, 0].sum(), read)
-        run.gradient(dread, index, run.less(self.workspace, run.slices))
+        run.gradient(dread, run.less(self.workspace, run.slices))
 
     def forwards(self) -> None:
         plain.forwards(self.model.hf, self.clean, self.other)

@@ -56,6 +56,26 @@ def test_both_prompts_in_one_batch_are_two_runs(name: str, padding: str) -> None
     torch.testing.assert_close(clean, [full_read(model, outer, everywhere)])
 
 
+@each_model
+@pytest.mark.parametrize("padding", ["none", "left"])
+def test_the_end_at_some_tokens(name: str, padding: str) -> None:
+    """Is what it is elsewhere; other tokens have none, and that shows."""
+    model, given = tiny.model(name, dtype=torch.float64), tiny.prompts(padding)
+    ends = torch.tensor([1, 4])
+    whole, full = ablation.beside(model, given.clean, given.corrupted, given.mask)
+    run, clean = ablation.beside(model, given.clean, given.corrupted, given.mask, ends)
+    *before, last = zip(run.layers, whole.layers, strict=True)
+    for ours, theirs in before:
+        torch.testing.assert_close(vars(ours), vars(theirs))
+    ours, theirs = (dict(vars(state)) for state in last)
+    pairs = [(ours.pop(name), theirs.pop(name)) for name in ("base_mlp", "mlp")]
+    for found, expected in (*pairs, (run.final[0], whole.final[0]), (clean[0], full[0])):
+        torch.testing.assert_close(found[ends], expected[ends])
+        there = torch.ones(len(found), dtype=torch.bool).index_fill_(0, ends, False)
+        assert torch.equal(found.isnan().any(-1), there)
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_what_prompts_begin_with_is_computed_once() -> None:
     """Of 16 tokens 12 where three prompts begin with two alike; all but attention go with them."""
     model, given = tiny.model("gpt2"), tiny.prompts(shape=(2, 4))

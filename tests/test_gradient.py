@@ -41,7 +41,7 @@ def test_differences_and_gradients_are_the_oracle_s(name: str, embeddings: str, 
     read = run.stream.clone().requires_grad_()
     (dread,) = torch.autograd.grad((model.head(read) * weight).sum(), read)
     for again in (run, FullRun(model, outer, ours, graphs=True)):
-        found = again.gradient(dread, torch.arange(len(read)), Wide.of(delta, [slice(0, n)]))
+        found = again.gradient(dread, Wide.of(delta, [slice(0, n)]))
         assert tiny.relative(found, torch.stack(rows) * causal) < exact
 
 
@@ -49,14 +49,13 @@ def test_graphs_are_kept_where_there_is_room_and_serve_once() -> None:
     model, given = tiny.model("llama-mqa", dtype=torch.float64), tiny.prompts("right")
     outer = model.outer(given.clean, given.mask)
     ours, _ = tiny.ablated(model, "interchange", given, with_oracle=False)
-    runs = [FullRun(model, outer, ours, graphs=graphs) for graphs in (False, True)]
+    index = torch.tensor([3])
+    runs = [FullRun(model, outer, ours, None, index, graphs) for graphs in (False, True)]
     kept = [[write is not None for _, write in run._mlps] for run in runs]
     assert not any(kept[0])
     assert kept[1][0]
-    assert not kept[1][-1]  # the last is read at the answers alone
-    weight, index = torch.ones_like(runs[0].stream[:1]), torch.tensor([3])
-    delta = runs[0].less()
-    found = [run.gradient(weight, index, delta) for run in (*runs, runs[1])]
+    weight, delta = torch.ones_like(runs[0].read), runs[0].less()
+    found = [run.gradient(weight, delta) for run in (*runs, runs[1])]
     torch.testing.assert_close(found[1], found[0])
     torch.testing.assert_close(found[2], found[0])
     assert not any(write is not None for _, write in runs[1]._mlps)
@@ -78,8 +77,8 @@ def test_answers_at_some_tokens(name: str, parted: bool) -> None:
     assert own is not None
     assert len(own) < outer.tokens.count
     for graphs in (False, True):
-        run = FullRun(model, outer, ours, own if parted else None, graphs)
+        run = FullRun(model, outer, ours, own if parted else None, index, graphs)
         n = len(run.stream)
         for cut in (None, [slice(0, 3), slice(3, 5), slice(5, n)]):
-            found = run.gradient(weight, index, run.less(None, cut))
+            found = run.gradient(weight, run.less(None, cut))
             assert tiny.relative(found, z.grad) < (1e-10 if name in tiny.EXACT else 1e-6)

@@ -39,6 +39,13 @@ def taken(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tens
     return t if at is None else t.index_select(0, at)
 
 
+def spread(
+    t: Float[Tensor, "m D"], at: Int[Tensor, " m"] | None, count: int
+) -> Float[Tensor, "N D"]:
+    """Values at some of `count` tokens (None: at all), and NaN elsewhere."""
+    return t if at is None else t.new_full((count, t.shape[1]), torch.nan).index_copy_(0, at, t)
+
+
 @dataclass(frozen=True, eq=False)
 class LayerState:
     """A run at one block; of some tokens alone where only they were computed, but for `qkv`.
@@ -98,28 +105,34 @@ def plain(
     write: Callable[[Block, Tensor], Tensor] = mlp_write,
     own: Int[Tensor, " n"] | None = None,
     others: Iterable[LayerState] = (),
+    ends: Int[Tensor, " m"] | None = None,
 ) -> Iterator[LayerState]:
     """The unmasked model on packed tokens, block by block; the last stream goes to `final`.
 
     own    the tokens to compute (None: all); attention sees all of them, in `others` if not here
+    ends   those of them whose last stream is needed, each once (None: all); elsewhere that is NaN,
+           and so is what the last MLP reads and writes
     """
     stream, others = taken(sum(outer.embeddings[1:], outer.embeddings[0]), own), iter(others)
 
-    def through(block: Block, call: Call) -> list[Any]:
+    def through(block: Block, call: Call, at: Int[Tensor, " m"] | None) -> list[Any]:
         qkv = block.qkv(stream)
         if own is not None:
             qkv = next(others).qkv.index_copy(1, own, qkv)
         o = taken(block.attend(qkv, call, outer.tokens), own)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
-        after = stream + heads_write(block, scaled, 1.0 if r is None else r)
-        base_mlp = stream if block.parallel else after
+        scale = 1.0 if r is None else r
+        before = taken(stream, at)
+        after = before + heads_write(block, taken(scaled, at), 1.0 if r is None else taken(r, at))
+        base_mlp = before if block.parallel else after
         mlp = write(block, base_mlp)
-        state = LayerState(stream, qkv, scaled, 1.0 if r is None else r, base_mlp, mlp)
-        return [state, after + mlp]
+        wide = (spread(each, at, len(stream)) for each in (base_mlp, mlp, after + mlp))
+        return [LayerState(stream, qkv, scaled, scale, next(wide), next(wide)), next(wide)]
 
-    for block, call in zip(model.blocks, outer.calls, strict=True):
-        passed = through(block, call)
+    last = model.graph.n_layers - 1
+    for number, (block, call) in enumerate(zip(model.blocks, outer.calls, strict=True)):
+        passed = through(block, call, ends if number == last else None)
         stream = passed.pop()
         yield passed.pop()  # and hold it no longer than whoever asked
     final.append(stream)
@@ -140,9 +153,11 @@ def interchange(
     model: Model,
     counterfactual_ids: Int[Tensor, "B T"],
     attention_mask: Bool[Tensor, "B T"] | None = None,
+    ends: Int[Tensor, " m"] | None = None,
 ) -> AblatedRun:
-    """The model's run on the corrupted prompts, made block by block as it is asked for."""
-    return _of_the_first(model, [counterfactual_ids], attention_mask)[0]
+    """The model's run on the corrupted prompts, made block by block as it is asked for; `ends` as
+    in `plain`."""
+    return _of_the_first(model, [counterfactual_ids], attention_mask, ends)[0]
 
 
 def beside(
@@ -150,20 +165,26 @@ def beside(
     input_ids: Int[Tensor, "B T"],
     counterfactual_ids: Int[Tensor, "B T"],
     attention_mask: Bool[Tensor, "B T"] | None = None,
+    ends: Int[Tensor, " m"] | None = None,
 ) -> tuple[AblatedRun, list[Float[Tensor, "N D"]]]:
     """`interchange`, and the full model on the clean prompts in the same batch: weights are gone
     through once for both. The list gets its last stream when the last layer has been taken."""
-    return _of_the_first(model, [counterfactual_ids, input_ids], attention_mask)
+    return _of_the_first(model, [counterfactual_ids, input_ids], attention_mask, ends)
 
 
 def _of_the_first(
-    model: Model, prompts: Sequence[Int[Tensor, "B T"]], attention_mask: Bool[Tensor, "B T"] | None
+    model: Model,
+    prompts: Sequence[Int[Tensor, "B T"]],
+    attention_mask: Bool[Tensor, "B T"] | None,
+    ends: Int[Tensor, " m"] | None,
 ) -> tuple[AblatedRun, list[Float[Tensor, "N D"]]]:
     """The run on the first of one or two sets of prompts, and the last stream on the second."""
     ids = torch.cat(list(prompts))
     mask = None if attention_mask is None else attention_mask.repeat(len(prompts), 1)
     outer, shown = model.outer(ids, mask), None
     n, whole = outer.tokens.count // len(prompts), outer.tokens.count
+    if ends is not None:
+        ends = torch.cat([ends + n * number for number in range(len(prompts))])
     if not model.looks_ahead:
         tokens, kept, shown = outer.tokens.distinct(ids)
         if len(kept) == whole:
@@ -171,6 +192,7 @@ def _of_the_first(
         else:
             writes = tuple(e[kept] for e in outer.embeddings)
             outer = replace(outer, tokens=tokens, embeddings=writes)
+            ends = None if ends is None else shown[ends].unique()
     both: list[Tensor] = []
     final: list[Tensor] = []
     others: list[Tensor] = []
@@ -188,7 +210,7 @@ def _of_the_first(
         return LayerState(**{name: first(v, 1 if name == "qkv" else 0) for name, v in fields})
 
     def layers() -> Iterator[LayerState]:
-        yield from map(ours, plain(model, outer, both))
+        yield from map(ours, plain(model, outer, both, ends=ends))
         (last,) = both
         final.append(first(last))
         others.append(last[n:] if shown is None else last[shown[n:]])
@@ -322,11 +344,13 @@ def ablated(
     counterfactual_ids: Int[Tensor, "B T"] | None,
     attention_mask: Bool[Tensor, "B T"] | None,
     reference: Means | None,
+    ends: Int[Tensor, " m"] | None = None,
 ) -> AblatedRun:
-    """The ablated run of a batch; ConfigError if what its kind needs is missing."""
+    """The ablated run of a batch; ConfigError if what its kind needs is missing. `ends` as in
+    `plain`, of what is computed."""
     check(kind, counterfactual_ids, reference)
     if kind == "interchange":
-        return interchange(model, counterfactual_ids, attention_mask)
+        return interchange(model, counterfactual_ids, attention_mask, ends)
     return zero(model, outer) if kind == "zero" else mean(model, outer, reference)
 
 

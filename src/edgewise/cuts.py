@@ -65,17 +65,25 @@ class Cut:
 
 
 class Cuts:
-    """Cuts a mask by a plan, in the model's dtype; each cut is made once, for both passes."""
+    """Cuts a mask by a plan, in the model's dtype; each cut is made once, for both passes.
 
-    def __init__(self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype):
+    narrow    the logits are read at some tokens alone, and so the last block's queries and MLP read
+              there alone too
+    """
+
+    def __init__(
+        self, work: Plan, mask: Float[Tensor, "R W"], dtype: torch.dtype, narrow: bool = False
+    ):
         self.plan, self.graph, self.mask = work, work.graph, mask.to(dtype)
+        self.late = work.graph.n_layers - 1 if narrow else None
         self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
         self.made: dict[tuple[int, ...], Cut] = {}
 
     def block(self, layer: int, since: int = 0) -> Cut:
         """The live queries, keys and values of a block, then its MLP if that is live, and what is
-        written before the block, by writers from `since` on."""
-        return self._cut(self._block(layer), since, self.graph.writers_before_attention(layer))
+        written before the block, by writers from `since` on; those that read at all tokens."""
+        first = self.graph.writers_before_attention(layer)
+        return self._cut(self._block(layer), since, first)
 
     def together(self, layers: range) -> Cut:
         """The same readers of several blocks, and what is written before the first."""
@@ -90,7 +98,11 @@ class Cuts:
 
     def attention(self, layer: int) -> Cut:
         """The live queries, keys and values of a block."""
-        return self._cut(self._attention(layer), 0, self.graph.writers_before_attention(layer))
+        return self._before(layer, self.plan.layers[layer].readers)
+
+    def queries(self, layer: int) -> Cut:
+        """The live queries of a block."""
+        return self._before(layer, self.plan.layers[layer].parted(self.graph.n_heads)[0])
 
     def mlp(self, layer: int) -> Cut:
         """A block's MLP, and all that is written before it."""
@@ -100,12 +112,20 @@ class Cuts:
         """The logits reader."""
         return self._cut(np.array([self.graph.logits_reader]), 0, self.graph.n_writers)
 
-    def _block(self, layer: int) -> Int[np.ndarray, " r"]:
-        rows = self._attention(layer)
-        return np.append(rows, self._mlp(layer)) if self.plan.layers[layer].mlp else rows
+    def _before(self, layer: int, readers: Int[np.ndarray, " r"]) -> Cut:
+        """Some of a block's queries, keys and values, and all that is written before it."""
+        end = self.graph.writers_before_attention(layer)
+        return self._cut(self._rows(layer, readers), 0, end)
 
-    def _attention(self, layer: int) -> Int[np.ndarray, " r"]:
-        return self.plan.layers[layer].readers + self.graph.attention_readers(layer).start
+    def _block(self, layer: int) -> Int[np.ndarray, " r"]:
+        live = self.plan.layers[layer]
+        if layer == self.late:
+            return self._rows(layer, live.parted(self.graph.n_heads)[1])
+        rows = self._rows(layer, live.readers)
+        return np.append(rows, self._mlp(layer)) if live.mlp else rows
+
+    def _rows(self, layer: int, readers: Int[np.ndarray, " r"]) -> Int[np.ndarray, " r"]:
+        return readers + self.graph.attention_readers(layer).start
 
     def _mlp(self, layer: int) -> Int[np.ndarray, " 1"]:
         return np.array([self.graph.mlp_reader(layer)])

@@ -9,7 +9,9 @@ adds to g,
 
 so that one product with the differences delta_w is all that edges cost, and g is N x D where a
 masked run needs W x N x D (`stream`). Attention is computed again, and so are MLPs whose graphs
-there was no room to keep. Tokens without differences, where prompts haven't parted, are left out.
+there was no room to keep. Tokens without differences, where prompts haven't parted, are left out,
+and so is what only the last block's queries, MLP and writes would take elsewhere than at the
+answers.
 """
 
 from collections.abc import Sequence
@@ -36,9 +38,10 @@ class FullRun:
     """The full model's run on some inputs beside the ablated run `other`, block by block.
 
     own      the packed tokens to compute, N of them here (None: all); elsewhere it is the other run
+    index    those among them where the logits are read (None: at all)
     graphs   keep those of MLPs for `gradient`, in no more memory than the differences take
 
-    `stream` is what the logits read.
+    `stream` is what the logits read; NaN elsewhere, as is what the last MLP reads and writes.
     """
 
     @torch.no_grad()
@@ -48,28 +51,31 @@ class FullRun:
         outer: Outer,
         other: AblatedRun,
         own: Int[Tensor, " N"] | None = None,
+        index: Int[Tensor, " A"] | None = None,
         graphs: bool = False,
     ):
         final: list[Tensor] = []
         self.model, self.outer, self.other, self.own = model, outer, other, own
+        self.index = index if own is None or index is None else torch.searchsorted(own, index)
+        self._answers = None if index is None else self.index.unique()
         # Weights that come and go mustn't be in a graph.
         each = taken(outer.embeddings[0], own).nbytes
         self._room = model.graph.n_writers * each if graphs and model.whole else 0
         self._mlps: list[tuple[Tensor, Tensor | None]] = []  # what they read; its graph's end
         others = () if own is None else other.states()
-        states = plain(model, outer, final, self._mlp_write, own, others)
+        states = plain(model, outer, final, self._mlp_write, own, others, self._answers)
         self.states: Sequence[LayerState] = tuple(states)
         self.stream: Float[Tensor, "N D"] = final[0]
 
-    def place(self, index: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
-        """Where packed tokens are among those that are computed, which they must be."""
-        return index if self.own is None else torch.searchsorted(self.own, index)
+    @property
+    def read(self) -> Float[Tensor, "A D"]:
+        """What the logits read at `index`."""
+        return taken(self.stream, self.index)
 
     def _mlp_write(self, block: Block, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """What a block's MLP writes; its graph is kept where there is room."""
         x, written = x.detach(), None
-        last = len(self._mlps) == self.model.graph.n_layers - 1  # it goes back at the answers alone
-        if self._room > 0 and not last:
+        if self._room > 0:
             written, n_bytes = mlp_graph(block, x)
             self._room -= n_bytes
         self._mlps.append((x, written))
@@ -106,45 +112,35 @@ class FullRun:
         """Of as many tokens as `gradient` takes at a time."""
         return slices(self.stream, max(block.n_readers for block in self.model.blocks) + 1)
 
-    def gradient(
-        self,
-        dread: Float[Tensor, "A D"],
-        index: Int[Tensor, " A"],
-        delta: Wide,
-    ) -> Float[Tensor, "R W"]:
+    def gradient(self, dread: Float[Tensor, "A D"], delta: Wide) -> Float[Tensor, "R W"]:
         """dL/dz at z = 1, of z that multiplies `delta`; fastest where that is cut in `slices`.
         Where readers take the mean off, `delta` comes without it.
 
-        dread    dL of the stream at the packed tokens `index`
+        dread    dL of what the logits `read`
         """
-        model, graph = self.model, self.model.graph
-        kind, index = accumulator(dread.dtype), self.place(index)
+        model, graph, at, seen = self.model, self.model.graph, self._answers, delta
+        kind = accumulator(dread.dtype)
         dmask = dread.new_zeros(graph.n_readers, graph.n_writers, dtype=kind)
-        dread = model.centre(dread)
-        after = torch.zeros_like(self.stream).index_add_(0, index, dread)
-        answers = index.unique()
-        at_answers = Chunks.whole(delta.taken(answers))
-        dmask[graph.logits_reader] = _contract(after[answers], at_answers).to(kind)
+        after = dread = model.centre(dread)
+        if at is not None:
+            after = torch.zeros_like(self.stream).index_add_(0, self.index, dread)
+            seen = Chunks.whole(delta.taken(at))
+        dmask[graph.logits_reader] = _contract(taken(after, at), seen).to(kind)
         for number in reversed(range(graph.n_layers)):
             block, state, call = model.blocks[number], self.states[number], self.outer.calls[number]
             before, mlp = graph.writers_before_attention(number), graph.mlp_reader(number)
-            # Only the logits read the last MLP, and only at the answers.
-            at = answers if number == graph.n_layers - 1 else None
             x, written = self._mlps[number]
             self._mlps[number] = x, None  # a graph goes backward once
-            dx = mlp_backward(block, taken(x, at), taken(after, at), written)
+            dwrite = taken(after, at)
+            dmlp = mlp_backward(block, x, dwrite, written)
             own = slice(before, graph.writers_before_mlp(number))
-            seen, dmlp = delta, dx
-            if at is not None:
-                seen, dmlp = at_answers, torch.zeros_like(after).index_copy_(0, at, dx)
-            dmask[mlp, own] = _contract(dx, seen.rows(own)).to(kind)
-            dwrite = after if block.parallel else after + dmlp
+            dmask[mlp, own] = _contract(dmlp, seen.rows(own)).to(kind)
+            dwrite = dwrite if block.parallel else dwrite + dmlp
+            qkv = _attention_backward(block, state, call, self.outer.tokens, self.own, at, dwrite)
+            both = (each.rows(slice(0, before)) for each in (delta, seen))
             readers = slice(graph.attention_readers(number).start, mlp + 1)
-            seen = delta.rows(slice(0, before))
-            dmask[readers, :before], dx = _block_backward(
-                block, state, call, self.outer.tokens, self.own, dwrite, dmlp, seen
-            )
-            after = after + dx
+            dmask[readers, :before], dx = _block_backward(block, state, *qkv, dmlp, at, *both)
+            after, at, seen = after + dx, None, delta
         return dmask
 
 
@@ -152,24 +148,19 @@ def _contract(dx: Float[Tensor, "n D"], delta: Chunks) -> Float[Tensor, " w"]:
     return sum(values.flatten(1) @ dx[tokens].flatten() for tokens, values in delta)
 
 
-def _block_backward(
+def _attention_backward(
     block: Block,
     state: LayerState,
     call: Call,
     tokens: Tokens,
     own: Int[Tensor, " N"] | None,
-    dwrite: Float[Tensor, "N D"],
-    dmlp: Float[Tensor, "N D"],
-    delta: Chunks,
-) -> tuple[Float[Tensor, "r w"], Float[Tensor, "N D"]]:
-    """Gradients of the mask of a block's queries, keys, values and MLP, and of the stream there.
-
-    dwrite    of what the heads write
-    dmlp      of what the MLP reads
-    """
+    at: Int[Tensor, " m"] | None,
+    dwrite: Float[Tensor, "m D"],
+) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N C"]]:
+    """A block's queries, keys and values, and their gradients from that of what its heads write."""
     qkv = state.qkv.detach().requires_grad_()
     with torch.enable_grad():
-        o = taken(block.attend(qkv, call, tokens), own)
+        o = taken(taken(block.attend(qkv, call, tokens), own), at)
         r = block.post_scale(o)
         scaled = o if r is None else o * r[:, None, None]
     outputs, bias = [scaled.flatten(1)], block.out_bias
@@ -177,19 +168,59 @@ def _block_backward(
     if r is not None and bias is not None:
         outputs, grads = [*outputs, r], [*grads, block.n_heads * (dwrite @ bias)]
     (dqkv,) = torch.autograd.grad(outputs, qkv, grads)
-    x = block.centre(state.base_attention)
-    square = mean_square(x)
-    if own is not None:
-        qkv, dqkv = qkv[:, own], dqkv[:, own]
-    dp, dsquare = block.project_backward(square, qkv.detach(), dqkv)
+    qkv = qkv.detach()
+    return (qkv, dqkv) if own is None else (qkv[:, own], dqkv[:, own])
+
+
+def _block_backward(
+    block: Block,
+    state: LayerState,
+    qkv: Float[Tensor, "R N C"],
+    dqkv: Float[Tensor, "R N C"],
+    dmlp: Float[Tensor, "m D"],
+    at: Int[Tensor, " m"] | None,
+    delta: Chunks,
+    narrow: Chunks,
+) -> tuple[Float[Tensor, "r w"], Float[Tensor, "N D"]]:
+    """Gradients of the mask of a block's queries, keys, values and MLP, and of the stream there.
+
+    dmlp      of what the MLP reads
+    at        where alone queries and the MLP read (None: everywhere), as `narrow` has `delta` there
+    """
+    x, weight, heads = block.centre(state.base_attention), block.folded(), block.n_heads
+    dp, dsquare = block.project_backward(mean_square(x), qkv, dqkv)
+    if at is None:
+        dmask, dstream = _reads_backward(x, dp, dsquare, weight, delta, [dmlp])
+    else:
+        first = (x[at], dp[:heads, at], dsquare[:heads, at], weight[:heads])
+        late, more = _reads_backward(*first, narrow, [dmlp])
+        rest = (x, dp[heads:], dsquare[heads:], weight[heads:])
+        others, dstream = _reads_backward(*rest, delta)
+        dmask = torch.cat([late[:heads], others, late[heads:]])
+        dstream.index_add_(0, at, more)
+    return dmask, block.centre(dstream)
+
+
+def _reads_backward(
+    x: Float[Tensor, "n D"],
+    dp: Float[Tensor, "r n C"],
+    dsquare: Float[Tensor, "r n"],
+    weight: Float[Tensor, "r C D"],
+    delta: Chunks,
+    dwhole: Sequence[Float[Tensor, "n D"]] = (),
+) -> tuple[Float[Tensor, "all w"], Float[Tensor, "n D"]]:
+    """Gradients of the mask of readers that see x, and of x.
+
+    dwhole    gradients of what further readers see, the mask's last rows
+    """
     slope = ((2.0 / x.shape[1]) * dsquare).to(x.dtype)[..., None]
-    weight, room = block.folded(), Room(x)
-    count, dmask = len(weight) + 1, 0.0
-    dstream = torch.empty_like(x)
+    room, readers, dmask = Room(x), len(weight), 0.0
+    count, dstream = readers + len(dwhole), torch.empty_like(x)
     for part in delta.slices(x, count):
         dx = room.take(count, part)
-        torch.mul(slope[:, part], x[part], out=dx[:-1]).baddbmm_(dp[:, part], weight)
-        dx[-1] = dmlp[part]
+        torch.mul(slope[:, part], x[part], out=dx[:readers]).baddbmm_(dp[:, part], weight)
+        for row, other in enumerate(dwhole, start=readers):
+            dx[row] = other[part]
         dmask = dmask + products(dx, delta.at(part))
         torch.sum(dx, 0, out=dstream[part])
-    return dmask, block.centre(dstream)
+    return dmask, dstream

@@ -7,91 +7,132 @@ Shapes: R, H readers and heads of the block, r, h the live ones; N tokens of a b
 computed, m needed of what the block writes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import LayerState, taken
+from edgewise.cuts import Cut
 from edgewise.models.block import Block
 from edgewise.models.shadow import Call
 from edgewise.models.tokens import Tokens
 from edgewise.ops.chunks import Chunks, joined
+from edgewise.ops.read import read, read_backward
 from edgewise.plan import LayerPlan
-
-
-def live_rows(live: LayerPlan, rows: int, device: torch.device) -> Bool[Tensor, " R"]:
-    """Which of a block's `rows` queries, keys and values are live."""
-    found = torch.zeros(rows, dtype=torch.bool)
-    found[torch.from_numpy(live.readers)] = True
-    return found.to(device)
 
 
 def among(
     other: Float[Tensor, "R N C"] | None,
     qkv: Float[Tensor, "r n C"],
-    rows: Bool[Tensor, " R"] | None,
+    rows: Int[np.ndarray, " r"] | None,
     own: Int[Tensor, " n"] | None,
 ) -> Float[Tensor, "R N C"]:
     """Queries, keys and values of some readers at some tokens, all else as in another run.
 
     Where `rows` and `own` are None, of all readers and all tokens, no other run is needed.
     """
-    if own is None:
-        return qkv if rows is None else other.index_put((rows,), qkv)
     if rows is None:
-        return other.index_copy(1, own, qkv)
-    return other.index_put((rows.nonzero(), own), qkv)
+        return qkv if own is None else other.index_copy(1, own, qkv)
+    place = torch.from_numpy(rows).to(qkv.device)
+    if own is None:
+        return other.index_copy(0, place, qkv)
+    return other.index_put((place[:, None], own), qkv)
+
+
+@dataclass(frozen=True, eq=False)
+class Readers:
+    """Some of a block's queries, keys and values, which read at the same tokens.
+
+    numbers    of its R
+    own        the tokens whose reads are computed (None: all)
+    """
+
+    block: Block
+    numbers: Int[np.ndarray, " r"]
+    own: Int[Tensor, " n"] | None
+
+    @property
+    def rows(self) -> Int[np.ndarray, " r"] | None:
+        """Their numbers, or None when they are all."""
+        return None if len(self.numbers) == self.block.n_readers else self.numbers
+
+    def read(
+        self,
+        base: Float[Tensor, "n D"],
+        cut: Cut,
+        delta: Chunks,
+        others: Sequence[Float[Tensor, "n D"]] = (),
+        held: Chunks | None = None,
+    ) -> tuple["Reads", Float[Tensor, "M n D"]]:
+        """What they see through `cut`, and what `others` see, its last rows (`ops.read`)."""
+        block, weight = self.block, self.block.folded(self.rows)
+        found = read(block.centre(base), cut.seen(delta), cut.mixing, weight, others, held)
+        return Reads(self, found.p, found.square, block.offsets(self.rows)), found.whole
+
+    def read_backward(
+        self,
+        base: Float[Tensor, "n D"],
+        cut: Cut,
+        delta: Chunks,
+        grads: tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]],
+        ddelta: Chunks,
+        dwhole: Sequence[Float[Tensor, "n D"]] = (),
+        held: Chunks | None = None,
+    ) -> Float[Tensor, "all w"]:
+        """Add the writers' gradient to `ddelta` in place; return that of all the cut's entries."""
+        base, weight = self.block.centre(base), self.block.folded(self.rows)
+        delta, ddelta = cut.seen(delta), cut.seen(ddelta)
+        return read_backward(base, delta, cut.mixing, weight, *grads, ddelta, dwhole, held)
+
+
+@dataclass(frozen=True, eq=False)
+class Reads:
+    """What readers saw: projections, mean squares, and what they add to the projections."""
+
+    readers: Readers
+    p: Float[Tensor, "r n C"]
+    square: Float[Tensor, "r n"]
+    offsets: Float[Tensor, "r C"]
+
+    def detached(self) -> "Reads":
+        """The same as leaves of a graph."""
+        p, square = (t.detach().requires_grad_() for t in (self.p, self.square))
+        return replace(self, p=p, square=square)
 
 
 @dataclass(frozen=True, eq=False)
 class Heads:
     """The heads of a block that a plan leaves alive, in one run of its attention.
 
-    own    the tokens whose reads are computed (None: all)
-    at     those at which what the heads write is needed
+    readers    theirs, together or in parts
+    at         the tokens at which what the heads write is needed (None: all)
     """
 
     block: Block
     live: LayerPlan
     call: Call
     tokens: Tokens
-    own: Int[Tensor, " n"] | None
+    readers: tuple[Readers, ...]
     at: Int[Tensor, " m"] | None
 
-    @cached_property
-    def rows(self) -> Bool[Tensor, " R"] | None:
-        """Live queries, keys and values, or None when that is all of them."""
-        count = self.block.n_readers
-        if len(self.live.readers) == count:
-            return None
-        return live_rows(self.live, count, self.block.out.weight.device)
-
-    @property
-    def weight(self) -> Float[Tensor, "r C D"]:
-        """Projections of the live readers, with the norm's gain."""
-        return self.block.folded(self.rows)
-
-    @property
-    def offsets(self) -> Float[Tensor, "r C"]:
-        """What live readers add to their projections."""
-        return self.block.offsets(self.rows)
-
     def put_out(
-        self,
-        other: Float[Tensor, "R N C"] | None,
-        p: Float[Tensor, "r n C"],
-        square: Float[Tensor, "r n"],
-        offsets: Float[Tensor, "r C"],
+        self, other: Float[Tensor, "R N C"] | None, reads: Sequence[Reads]
     ) -> tuple[Float[Tensor, "h m C"], Float[Tensor, " m"] | None]:
         """What they put out before W_O, times a post-norm's scale, and that scale if any.
 
         other    the ablated run's queries, keys and values; None only where none are needed
         """
-        block = self.block
-        qkv = among(other, block.project(p, square, offsets), self.rows, self.own)
+        block, qkv = self.block, other
+        if other is None and len(reads) > 1:  # queries elsewhere than `at`, which nobody needs
+            qkv = reads[0].p.new_zeros(block.n_readers, self.tokens.count, block.head_dim)
+        for each in reads:
+            found = block.project(each.p, each.square, each.offsets)
+            qkv = among(qkv, found, each.readers.rows, each.readers.own)
         o = taken(block.attend(qkv, self.call, self.tokens), self.at)
         r = block.post_scale(o)
         if r is not None:
@@ -101,15 +142,14 @@ class Heads:
     def put_out_backward(
         self,
         other: Float[Tensor, "R N C"] | None,
-        p: Float[Tensor, "r n C"],
-        square: Float[Tensor, "r n"],
-        offsets: Float[Tensor, "r C"],
+        reads: Sequence[Reads],
         dwrites: Chunks,
-    ) -> tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]]:
-        """Gradients of `p` and `square` from that of what the heads write."""
-        inputs = [t.detach().requires_grad_() for t in (p, square)]
+    ) -> list[tuple[Float[Tensor, "r n C"], Float[Tensor, "r n"]]]:
+        """Gradients of `p` and `square` of each from that of what the heads write."""
+        reads = [each.detached() for each in reads]
+        inputs = [t for each in reads for t in (each.p, each.square)]
         with torch.enable_grad():
-            o, r = self.put_out(other, *inputs, offsets)
+            o, r = self.put_out(other, reads)
         weight, bias = self.block.head_weights(self._chosen), self.block.head_bias
         back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
         outputs, grads = [o], [joined(back, 1)]
@@ -117,10 +157,10 @@ class Heads:
             along = [each.sum(0) @ bias for _, each in dwrites]
             outputs, grads = [o, r], [*grads, joined(along)]
         found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
-        dp, dsquare = (
+        grads = [
             torch.zeros_like(t) if g is None else g for g, t in zip(found, inputs, strict=True)
-        )
-        return dp, dsquare
+        ]
+        return list(zip(grads[::2], grads[1::2], strict=True))
 
     def write(
         self,

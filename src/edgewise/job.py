@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import AblatedRun
-from edgewise.heads import Heads
+from edgewise.heads import Heads, Readers
 from edgewise.models.model import Model, Outer
 from edgewise.ops.chunks import Wide
 from edgewise.ops.slices import slices
@@ -49,10 +49,15 @@ class Job:
         return self._place if layer == self.model.graph.n_layers - 1 else None
 
     def heads(self, layer: int) -> Heads:
-        """A block's live heads in this run."""
-        outer, block, todo = self.outer, self.model.blocks[layer], self.plan.layers[layer]
-        at = self.written_at(layer)
-        return Heads(block, todo, outer.calls[layer], outer.tokens, self.own, at)
+        """A block's live heads in this run; the queries of the last, which nobody needs but where
+        it writes, by themselves."""
+        outer, block, live = self.outer, self.model.blocks[layer], self.plan.layers[layer]
+        at, readers = self.written_at(layer), ((live.readers, self.own),)
+        if self.place(layer) is not None:
+            queries, others = live.parted(block.n_heads)
+            readers = ((others, self.own), (queries, at))
+        parts = tuple(Readers(block, *each) for each in readers)
+        return Heads(block, live, outer.calls[layer], outer.tokens, parts, at)
 
     def wide(self, work: Plan) -> int:
         """How many of a plan's live writers have differences at all tokens."""

@@ -57,8 +57,7 @@ def attention(
     other = replace(other, layers=tuple(other.states()))  # whose attention isn't to be heard
     listening = tuple(_Listening.to(block) for block in model.blocks.parts)
     heard = replace(model, blocks=Blocks(listening, model.blocks.keeper))
-    last = torch.tensor([len(example.clean) - 1], device=model.device)
-    masked_read(heard, as_mask(model, circuit), outer, other, last)
+    masked_read(heard, as_mask(model, circuit), outer, other)
     masked = [block.heard[-1] for block in listening]
 
     def patterns(qkv: Sequence[Tensor]) -> Float32[np.ndarray, "K T T"]:

@@ -30,6 +30,11 @@ class LayerPlan:
     heads: Int[np.ndarray, " h"]
     mlp: bool
 
+    def parted(self, n_heads: int) -> tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]:
+        """The queries, which come first, and the keys and values among the readers."""
+        first = int(np.searchsorted(self.readers, n_heads))
+        return self.readers[:first], self.readers[first:]
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:

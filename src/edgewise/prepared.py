@@ -70,19 +70,22 @@ def prepare(
     ablation: Ablation = "interchange",
     reference: Means | None = None,
     full: bool = True,
+    everywhere: bool = False,
 ) -> Prepared:
     """Run the ablated run of a batch once, and hold it.
 
-    full    run the full model along with it, where that is cheaper than by itself later
+    full          run the full model along with it, where that is cheaper than by itself later
+    everywhere    what the last block writes is needed at all tokens, not at the answers alone
     """
     batch = batch.to(model.device)
     outer = model.outer(batch.input_ids, batch.attention_mask)
     index = outer.tokens.index(batch.rows, batch.cols)
     other, mask, stream = batch.counterfactual_ids, batch.attention_mask, []
+    ends = None if everywhere else index.unique()
     if full and ablation == "interchange":
-        run, stream = beside(model, batch.input_ids, other, mask)
+        run, stream = beside(model, batch.input_ids, other, mask, ends)
     else:
-        run = ablated(model, outer, ablation, other, mask, reference)
+        run = ablated(model, outer, ablation, other, mask, reference, ends)
     kept = AblatedRun(run.kind, run.embeddings, tuple(run.states()), run.final)
     return Prepared(model, batch, outer, index, kept, stream[0][index] if stream else None)
 

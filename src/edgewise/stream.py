@@ -13,6 +13,7 @@ the buffer, and where there is room with those of blocks after it (`bundles`); w
 between is added when it has been.
 What the last block writes is read by its MLP and the logits alone, and they only at the answers: it
 is in a buffer of its own, of all writers at the answers' tokens, and the wide one ends before it.
+There that block's queries and MLP read, which nobody needs elsewhere.
 Tokens at which prompts haven't parted from their corrupted ones (`ablation.parted`) have no
 differences and are left out; attention sees them as they are in the ablated run.
 
@@ -25,6 +26,7 @@ theirs needn't be computed again.
 All ones is the clean model, all zeros the ablated run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -41,12 +43,12 @@ from edgewise.circuit import Circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
+from edgewise.heads import Reads
 from edgewise.job import Job
 from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
 from edgewise.models.model import Model, Outer
 from edgewise.ops.chunks import Chunks, Wide
 from edgewise.ops.mixing import accumulator
-from edgewise.ops.read import read, read_backward
 from edgewise.plan import LayerPlan, everything, plan
 from edgewise.scores import EdgeScores
 from edgewise.workspace import Workspace
@@ -121,9 +123,7 @@ class _Tape:
 
     base: Float[Tensor, "N D"]
     qkv: Float[Tensor, "R all C"] | None
-    p: Float[Tensor, "r N C"] | None
-    square: Float[Tensor, "r N"] | None
-    offsets: Float[Tensor, "r C"] | None
+    reads: Sequence[Reads]
     x_mlp: Float[Tensor, "n D"] | None
     write: Float[Tensor, "n D"] | None
 
@@ -134,7 +134,7 @@ class _Masked(torch.autograd.Function):
         ctx.job = job
         ctx.mask = mask.detach()
         ctx.tapes = [] if ctx.needs_input_grad[0] else None
-        ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype)
+        ctx.cuts = Cuts(job.plan, ctx.mask, job.model.dtype, job.at is not None)
         x, *ctx.differences = _forward(job, ctx.cuts, ctx.tapes)
         return x
 
@@ -180,32 +180,30 @@ def _forward(
     states = job.run.states()
     for number in range(model.graph.n_layers):
         state = next(states)
-        p = square = offsets = x_mlp = graphed = None
+        x_mlp = graphed = None
         block, todo, heads = model.blocks[number], work.layers[number], job.heads(number)
         place, bundle = job.place(number), bundled[number]
         base = taken(state.base_attention, own)
         if number == bundle.first:
             held = bundle.mix(wide, rooms)
         cut = bundle.own(cuts, number)
+        readers, *late = heads.readers
+        others = [taken(state.base_mlp, own)] if todo.mlp and not late else []
+        found, whole = readers.read(base, cut, wide, others, bundle.of(held, number))
+        reads = [found]
         if place is not None:
             narrow = first.new_empty(work.n_live, len(place), model.width)
             narrow[: len(wide)] = wide.taken(place)
             delta = Chunks.whole(narrow)
-        if len(todo.heads) or todo.mlp:
-            p, square, whole = read(
-                block.centre(base),
-                cut.seen(wide),
-                cut.mixing,
-                heads.weight,
-                [taken(state.base_mlp, own)] if todo.mlp else [],
-                bundle.of(held, number),
-            )
+        reads += [each.read(base[place], cuts.queries(number), delta)[0] for each in late]
         if len(todo.heads):
-            offsets = heads.offsets
-            o, r = heads.put_out(state.qkv, p, square, offsets)
+            o, r = heads.put_out(state.qkv, reads)
             heads.write(o, r, state, delta.rows(_heads(cut, todo)))
-        if todo.mlp:
-            x_mlp = cuts.own(number).mix(taken(whole[0], place), delta)
+        if todo.mlp and late:
+            x_mlp = cuts.mlp(number).mix(taken(state.base_mlp, heads.at), delta)
+        elif todo.mlp:
+            x_mlp = cuts.own(number).mix(whole[0], delta)
+        if x_mlp is not None:
             if room > 0:
                 graphed, n_bytes = mlp_graph(block, x_mlp)
                 room -= n_bytes
@@ -215,7 +213,7 @@ def _forward(
         if tapes is not None:
             all_ours = own is None and len(todo.readers) == block.n_readers
             qkv = None if all_ours else state.qkv
-            tapes.append(_Tape(base, qkv, p, square, offsets, x_mlp, graphed))
+            tapes.append(_Tape(base, qkv, reads, x_mlp, graphed))
         del state  # before there is another
     next(states, None)  # which ends the ablated run
     (final,) = job.run.final
@@ -253,13 +251,10 @@ def _backward(
         place, dwhole, bundle = job.place(number), [], bundled[number]
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
-            dwrite = block.centre(ddelta.row(own))
-            dx = mlp_backward(block, tape.x_mlp, dwrite, tape.write)
-            give(cuts.own(number), dx)
-            if place is not None:
-                dx = dx.new_zeros(tape.base.shape).index_copy_(0, place, dx)
-            dwhole = [dx]
-        cut = bundle.own(cuts, number)
+            dx = mlp_backward(block, tape.x_mlp, block.centre(ddelta.row(own)), tape.write)
+            give(cuts.own(number) if place is None else cuts.mlp(number), dx)
+            dwhole = [dx] if place is None else []
+        cut, heads = bundle.own(cuts, number), job.heads(number)
         dwrites = ddelta.rows(_heads(cut, todo))
         if place is not None:
             ((_, narrow),) = ddelta
@@ -267,23 +262,22 @@ def _backward(
             dwrites = Chunks.whole(narrow[_heads(cut, todo)].clone())
             delta, ddelta = wide, gradients  # and the narrow buffers are free
             del narrow
-        if not len(todo.heads) and not dwhole:
-            continue
+        grads = [(each.p, each.square) for each in tape.reads]  # of no readers, if of no heads
+        if len(todo.heads):
+            grads = heads.put_out_backward(tape.qkv, tape.reads, dwrites)
+        readers, *late = heads.readers
+        for queries in late:
+            seen, base = cuts.queries(number), tape.base[place]
+            writes, dwrites = wide.taken(place), gradients.taken(place)
+            pair = Chunks.whole(writes), Chunks.whole(dwrites)
+            partial = queries.read_backward(base, seen, pair[0], grads.pop(), pair[1])
+            seen.scatter(dmask, partial)
+            gradients.set(place, dwrites)
+            del writes, dwrites, pair
         if number == bundle.last:
             held = bundle.mix(delta, rooms)
-        heads, dp, dsquare = job.heads(number), tape.p, tape.square
-        if len(todo.heads):
-            dp, dsquare = heads.put_out_backward(tape.qkv, dp, dsquare, tape.offsets, dwrites)
-        partial = read_backward(
-            block.centre(tape.base),
-            cut.seen(delta),
-            cut.mixing,
-            heads.weight,
-            dp,
-            dsquare,
-            cut.seen(ddelta),
-            dwhole,
-            bundle.of(held, number),
+        partial = readers.read_backward(
+            tape.base, cut, delta, grads.pop(), ddelta, dwhole, bundle.of(held, number)
         )
         cut.scatter(dmask, partial)
         if number == bundle.first:
@@ -330,7 +324,7 @@ def run(
 def full_read(model: Model, outer: Outer, index: Int[Tensor, " A"]) -> Float[Tensor, "A D"]:
     """What the logits reader of the unmasked model sees at the packed tokens `index`."""
     final: list[Tensor] = []
-    for _ in plain(model, outer, final):
+    for _ in plain(model, outer, final, ends=index.unique()):
         pass
     return final[0][index]
 

@@ -16,13 +16,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import at_tokens, taken
 from edgewise.cuts import Cut, Cuts
 from edgewise.gradient import FullRun
-from edgewise.heads import among, live_rows
+from edgewise.heads import among
 from edgewise.mlp import mlp_write
 from edgewise.models.model import Outer
 from edgewise.ops.chunks import Chunks
@@ -37,8 +37,8 @@ class Suffix:
 
     def __init__(self, ready: Prepared):
         self.ready, own = ready, ready.own
-        full = FullRun(ready.model, ready.outer, ready.run, own)
-        self.delta, self.index = full.less().memory, full.place(ready.index)
+        full = FullRun(ready.model, ready.outer, ready.run, own, ready.index)
+        self.delta, self.index = full.less().memory, full.index
         self.states = tuple(at_tokens(state, own) for state in ready.run.states())
         self.final = taken(ready.run.final[0], own)
         self._outers: dict[int, Outer] = {}
@@ -110,7 +110,7 @@ class _Runs:
         heads, block, state = self.work.layers[layer].heads, self.blocks[layer], self.states[layer]
         if not len(heads):
             return
-        live = self._live(layer)
+        live = self.work.layers[layer].readers
         p, square = self._read(layer) if rows is None else self._read_first(layer, row, rows)
         qkv = block.project(p.flatten(1, 2), square.flatten(1, 2), block.offsets(live))
         qkv = among(state.qkv.repeat(1, self.count, 1), qkv, live, self.own)
@@ -137,7 +137,8 @@ class _Runs:
         if rows is None:
             x = self.read_one(state.base_mlp, self.cuts.mlp(layer), at)
         else:
-            x = mix(state.base_mlp[at], self.suffix.delta[:, at], rows)
+            before = self.graph.writers_before_mlp(layer)
+            x = mix(state.base_mlp[at], self.suffix.delta[:before, at], rows[:, :before])
         writes = mlp_write(self.blocks[layer], x.flatten(0, 1)).view_as(x)
         own = self.delta[int(self.slots[self.graph.mlp_writer(layer)])]
         own[:, at] = self.blocks[layer].centre(writes - state.mlp[at])
@@ -167,7 +168,7 @@ class _Runs:
         shared, mask, own = self._parts(base, self.cuts.attention(layer), slice(None))
         # The shared parts are columns of their own, each read by one reader.
         whole = torch.cat([torch.eye(len(mask), dtype=mask.dtype, device=mask.device), mask], 1)
-        nothing, weight = torch.zeros_like(base), block.folded(self._live(layer))
+        nothing, weight = torch.zeros_like(base), block.folded(self.work.layers[layer].readers)
         how = mixing(whole)
         found = [
             read(nothing, Chunks.whole(seen), how, weight)[:2]
@@ -179,21 +180,17 @@ class _Runs:
         """The same where the runs part: reader `row` alone differs."""
         block, cut, delta = self.blocks[layer], self.cuts.attention(layer), self.suffix.delta
         base, weight = block.centre(self.states[layer].base_attention), block.folded()
-        seen, weights = _taken(delta, cut.columns), weight[self._live(layer)]
+        seen, live = _taken(delta, cut.columns), self.work.layers[layer].readers
+        weights = weight[torch.from_numpy(live).to(weight.device)]
         alike = read(base, Chunks.whole(seen), cut.mixing, weights)[:2]
         seen, weights = delta[: self.first], weight[row].expand(self.count, -1, -1)
         how = mixing(rows[:, : self.first])
         own = read(base, Chunks.whole(seen), how, weights)[:2]
         found = [torch.stack([each] * self.count, 1) for each in alike]
-        place = torch.from_numpy(self.work.layers[layer].readers == row)
+        place = torch.from_numpy(live == row)
         for together, each in zip(found, own, strict=True):
             together[place] = each
         return found
-
-    def _live(self, layer: int) -> Bool[Tensor, " R"]:
-        """Which of a block's queries, keys and values are live."""
-        rows = self.graph.n_heads + 2 * self.graph.n_kv_heads
-        return live_rows(self.work.layers[layer], rows, self.delta.device)
 
 
 def _taken(buffer: Float[Tensor, "W ..."], places: Int[Tensor, " w"]) -> Float[Tensor, "w ..."]:

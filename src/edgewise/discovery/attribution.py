@@ -146,19 +146,20 @@ def _along_inputs(
 ) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
-    clean = FullRun(model, outer, other, ready.own, graphs=steps == 1)
+    clean = FullRun(model, outer, other, ready.own, ready.index, steps == 1)
     delta, total = clean.less(workspace, clean.slices), 0.0
     for step in range(1, steps + 1):
         run = clean
         if step < steps:
             pairs = zip(outer.embeddings, other.embeddings, strict=True)
             line = tuple(torch.lerp(theirs, ours, step / steps) for ours, theirs in pairs)
-            run = FullRun(model, replace(outer, embeddings=line), other, ready.own, graphs=True)
-        read = run.stream[run.place(ready.index)].requires_grad_()
+            inputs = replace(outer, embeddings=line)
+            run = FullRun(model, inputs, other, ready.own, ready.index, graphs=True)
+        read = run.read.requires_grad_()
         with torch.enable_grad():
             value = weighted(model.head(read), ready.batch, metric)
         (dread,) = torch.autograd.grad(value, read)
-        total = total + run.gradient(dread, ready.index, delta) / steps
+        total = total + run.gradient(dread, delta) / steps
     return total[torch.tensor(model.graph.valid, device=total.device)]
 
 

@@ -27,18 +27,19 @@ def in_order(
     prompts: int | None,
     phase: str | None = None,
     full: bool = True,
+    everywhere: bool = False,
 ) -> Iterator[Prepared]:
     """This process's pieces of the first `prompts` training prompts (None: all), once.
 
     Weights are those among all of them. With a `phase`, reports how far the work has come; `full`
-    as in `prepare`.
+    and `everywhere` as in `prepare`.
     """
     there = len(search.task.examples("train"))
     total = there if prompts is None else min(there, prompts)
     at_most, began = min(batch_size, search.at_most or batch_size), time.monotonic()
     share = Share(search.task, "train", range(total), at_most)
     for number, batch in enumerate(share, start=1):
-        yield prepare(search.model, batch, search.ablation, search.reference, full)
+        yield prepare(search.model, batch, search.ablation, search.reference, full, everywhere)
         if phase is not None and search.progress is not None:
             done, seconds = round(total * number / len(share)), time.monotonic() - began
             left = seconds * (total - done) / done

@@ -50,7 +50,8 @@ def magnitude(method: Magnitude, search: Search) -> Result:
     """Rank edges by their relative sizes."""
     graph = search.model.graph
     total = torch.zeros(graph.n_readers, graph.n_writers, device=search.model.device)
-    for ready in in_order(search, method.batch_size, method.prompts, "magnitude", full=False):
+    found = in_order(search, method.batch_size, method.prompts, "magnitude", False, everywhere=True)
+    for ready in found:
         total += _shares(ready)
     values = runtime.total(total).cpu()[torch.tensor(graph.valid)]
     return ranked(search, values, method.density, method.edges)

@@ -21,8 +21,9 @@ Shapes: N tokens, H heads, G kv heads, C channels, D width.
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.pytorch_utils import Conv1D
@@ -136,15 +137,19 @@ class Block:
             return [weight.unflatten(0, (-1, self.head_dim)) for weight in weights]
         return list(self.split_rows(weights[0]))
 
-    def _live_weights(self, live: Bool[Tensor, " R"] | None) -> list[Float[Tensor, "_ C D"]]:
+    def _live_weights(self, live: Int[np.ndarray, " r"] | None) -> list[Float[Tensor, "_ C D"]]:
         weights = self._weights()
         if live is None:
             return weights
-        counts = [weight.shape[0] for weight in weights]
-        return [w[part] for w, part in zip(weights, live.split(counts), strict=True)]
+        ends = np.cumsum([0, *map(len, weights)])
+        parts = np.split(live, np.searchsorted(live, ends[1:-1]))
+        return [
+            w if len(part) == len(w) else w[torch.from_numpy(part - first).to(w.device)]
+            for w, part, first in zip(weights, parts, ends[:-1], strict=True)
+        ]
 
-    def folded(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C D"]:
-        """Projections of the `live` readers (None: all) with the norm's gain folded in."""
+    def folded(self, live: Int[np.ndarray, " r"] | None = None) -> Float[Tensor, "r C D"]:
+        """Projections of the `live` readers (None: all), in order, with the norm's gain in them."""
         weights = self._live_weights(live)
         rows = sum(weight.shape[0] for weight in weights)
         channels, width = weights[0].shape[1:]
@@ -176,7 +181,7 @@ class Block:
         gradient back as well."""
         return x - x.mean(-1, keepdim=True) if self.centred else x
 
-    def offsets(self, live: Bool[Tensor, " R"] | None = None) -> Float[Tensor, "r C"]:
+    def offsets(self, live: Int[np.ndarray, " r"] | None = None) -> Float[Tensor, "r C"]:
         """What a reader adds after its projection: the projection's bias and the folded norm's.
 
         Made anew from the weights for each run, like `folded`: they may have been changed
@@ -189,7 +194,7 @@ class Block:
             fused = biases[0] if len(biases) == 1 else None
             parts = self.split_rows(fused) if fused is not None else biases
             total += torch.cat([part.reshape(-1, self.head_dim) for part in parts])
-        total = total if live is None else total[live]
+        total = total if live is None else total[torch.from_numpy(live).to(total.device)]
         if self.attention_norm and self.attention_norm.bias is not None:
             beta = self.attention_norm.bias.to(total.dtype)
             parts = [weight.to(total.dtype) @ beta for weight in self._live_weights(live)]
