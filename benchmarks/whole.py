@@ -1,13 +1,14 @@
-"""A whole search against plain Hugging Face work on the same prompts, step for step.
+"""Whole searches against plain Hugging Face work on the same prompts, step for step.
 
-    python benchmarks/whole.py [--model smollm2-135m] [--task ioi] [--train 2000] [--density 0.02]
-        [--precision model] [--threads 2] [--every 10] [--out FOLDER] [--write]
+    python benchmarks/whole.py [ioi:200:auto ...] [--model smollm2-135m] [--density 0.02]
+        [--threads 2] [--every 10] [--write]
 
-The search is `edgewise.discover` with its defaults, but for the precision if one is given. Every
-few steps, between two of them, the plain work of a step is timed on as many prompts of the task:
-two no-grad forwards, and one forward and backward to the embeddings, in float32 and in bfloat16.
-The figures are the search's own seconds a step, the start from attribution scores included, over
-the medians of these. --write puts them into docs/scaling.md.
+A case is a task, its training prompts, and the precision of the search; the search is
+`edgewise.discover` with its defaults but for these. Every few steps, between two of them, the plain
+work of a step is timed on as many prompts of the task: two no-grad forwards, and one forward and
+backward to the embeddings, in float32 and in bfloat16. The figures are the search's own seconds a
+step, the start from attribution scores included, over the medians of these. --write puts them into
+docs/scaling.md.
 """
 
 import argparse
@@ -27,7 +28,16 @@ from edgewise.models.model import Model, cast
 from edgewise.table import aligned, markdown
 from edgewise.tasks import Batch, Task
 
+CASES = ("ioi:200:auto", "ioi:200:model", "ioi:2000:auto", "greater-than:150:auto")
+HEADER = (
+    "case", "searched in", "search (s)", "training KL", "plain work in", "plain (s)",
+    "mean step / plain", "last steps / plain",
+)  # fmt: skip
 DTYPES = (torch.float32, torch.bfloat16)
+
+
+def named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def plain_seconds(model: Model, batch: Batch) -> float:
@@ -65,42 +75,48 @@ class Watch:
             self.away += time.perf_counter() - before
 
 
+def measured(model: Model, case: str, density: float, every: int) -> list[tuple[str, ...]]:
+    """A case's rows of the table."""
+    name, train, precision = case.split(":")
+    task = edgewise.tasks.make(name, model.tokenizer, train=int(train), test=1)
+    method = edgewise.EdgePruning(density=density, precision=precision)
+    watch = Watch(model, task, method.batch_size, every)
+    with tempfile.TemporaryDirectory() as folder:
+        found = edgewise.discover(model, task, method, out=Path(folder) / "run", progress=watch)
+    mean, last = watch.last / len(watch.steps), statistics.median(watch.steps[-20:])
+    kl = statistics.mean(record["kl"] for record in found.history[-20:])
+    of_search = (case, found.scores.provenance["search_dtype"], f"{watch.last:.0f}", f"{kl:.3f}")
+    rows = []
+    for dtype, times in watch.found.items():
+        middle = statistics.median(times)
+        ratios = (f"{mean / middle:.2f}", f"{last / middle:.2f}")
+        rows.append((*of_search, named(dtype), f"{middle:.2f}", *ratios))
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--task", default="ioi")
-    parser.add_argument("--train", type=int, default=2000)
     parser.add_argument("--density", type=float, default=0.02)
-    parser.add_argument("--precision", default="auto", choices=("auto", "model"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=10)
-    parser.add_argument("--out", type=Path, help="a run folder to keep; must be new")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     model = edgewise.load(given.model, dtype="float32", device="cpu")
-    task = edgewise.tasks.make(given.task, model.tokenizer, train=given.train, test=200)
-    method = edgewise.EdgePruning(density=given.density, precision=given.precision)
-    watch = Watch(model, task, method.batch_size, given.every)
-    with tempfile.TemporaryDirectory() as scratch:
-        out = given.out or Path(scratch) / "run"
-        found = edgewise.discover(model, task, method, out=out, progress=watch)
-    steps, last = watch.steps, statistics.median(watch.steps[-20:])
-    mean = watch.last / len(steps)
-    lines = [("plain work in", "plain (s)", "mean step / plain", "last steps / plain")]
-    for dtype, times in watch.found.items():
-        middle = statistics.median(times)
-        name = str(dtype).removeprefix("torch.")
-        lines.append((name, f"{middle:.2f}", f"{mean / middle:.2f}", f"{last / middle:.2f}"))
-    said = (
-        f"{given.model}, {given.task}, {len(steps)} steps of {method.batch_size} prompts to "
-        f"{len(found.circuit):,} edges, searched in {found.scores.provenance['search_dtype']}: "
-        f"{watch.last:.0f} s, {mean:.2f} s a step, {last:.2f} s a step at the end, training KL "
-        f"{statistics.mean(record['kl'] for record in found.history[-20:]):.3f} in the last 20"
-    )
-    print(said, aligned(lines), sep="\n")
+    lines = [HEADER]
+    for case in given.cases:
+        lines += measured(model, case, given.density, given.every)
+        print(*("  ".join(row) for row in lines[-len(DTYPES) :]), sep="\n", flush=True)
+    print(aligned(lines))
     if given.write:
-        fill("whole", f"{said}.\n\n{markdown(lines)}", given.threads)
+        steps = edgewise.EdgePruning(density=given.density)
+        said = (
+            f"{given.model}, {steps.steps} steps of {steps.batch_size} prompts to a density of "
+            f"{given.density:g}, {steps.cache_gb:g} GB for kept runs."
+        )
+        fill("whole", f"{said}\n\n{markdown(lines)}", given.threads)
 
 
 if __name__ == "__main__":
