@@ -124,11 +124,13 @@ def plain(
         scaled = o if r is None else o * r[:, None, None]
         scale = 1.0 if r is None else r
         before = taken(stream, at)
-        after = before + heads_write(block, taken(scaled, at), 1.0 if r is None else taken(r, at))
+        after = before + heads_write(block, taken(scaled, at), scale if r is None else taken(r, at))
         base_mlp = before if block.parallel else after
         mlp = write(block, base_mlp)
-        wide = (spread(each, at, len(stream)) for each in (base_mlp, mlp, after + mlp))
-        return [LayerState(stream, qkv, scaled, scale, next(wide), next(wide)), next(wide)]
+        base_mlp, mlp, end = (
+            spread(each, at, len(stream)) for each in (base_mlp, mlp, after + mlp)
+        )
+        return [LayerState(stream, qkv, scaled, scale, base_mlp, mlp), end]
 
     last = model.graph.n_layers - 1
     for number, (block, call) in enumerate(zip(model.blocks, outer.calls, strict=True)):

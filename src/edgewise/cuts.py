@@ -82,8 +82,7 @@ class Cuts:
     def block(self, layer: int, since: int = 0) -> Cut:
         """The live queries, keys and values of a block, then its MLP if that is live, and what is
         written before the block, by writers from `since` on; those that read at all tokens."""
-        first = self.graph.writers_before_attention(layer)
-        return self._cut(self._block(layer), since, first)
+        return self._before(layer, self._block(layer), since)
 
     def together(self, layers: range) -> Cut:
         """The same readers of several blocks, and what is written before the first."""
@@ -92,17 +91,19 @@ class Cuts:
         return self._make(self._indices(rows), slice(0, self.plan.before(end)), Dense)
 
     def own(self, layer: int) -> Cut:
-        """A block's MLP and its heads, of which it sees none where blocks are parallel."""
-        first = self.graph.writers_before_attention(layer)
+        """A block's MLP, and what `block` doesn't have of what it sees: the block's heads, none
+        where blocks are parallel; all that is written before it, where it reads apart."""
+        first = 0 if layer == self.late else self.graph.writers_before_attention(layer)
         return self._cut(self._mlp(layer), first, self.graph.writers_before_mlp(layer))
 
     def attention(self, layer: int) -> Cut:
         """The live queries, keys and values of a block."""
-        return self._before(layer, self.plan.layers[layer].readers)
+        return self._before(layer, self._rows(layer, self.plan.layers[layer].readers))
 
     def queries(self, layer: int) -> Cut:
         """The live queries of a block."""
-        return self._before(layer, self.plan.layers[layer].parted(self.graph.n_heads)[0])
+        queries, _ = self.plan.layers[layer].parted(self.graph.n_heads)
+        return self._before(layer, self._rows(layer, queries))
 
     def mlp(self, layer: int) -> Cut:
         """A block's MLP, and all that is written before it."""
@@ -112,10 +113,9 @@ class Cuts:
         """The logits reader."""
         return self._cut(np.array([self.graph.logits_reader]), 0, self.graph.n_writers)
 
-    def _before(self, layer: int, readers: Int[np.ndarray, " r"]) -> Cut:
-        """Some of a block's queries, keys and values, and all that is written before it."""
-        end = self.graph.writers_before_attention(layer)
-        return self._cut(self._rows(layer, readers), 0, end)
+    def _before(self, layer: int, rows: Int[np.ndarray, " r"], since: int = 0) -> Cut:
+        """Some of a block's readers, and what is written before the block."""
+        return self._cut(rows, since, self.graph.writers_before_attention(layer))
 
     def _block(self, layer: int) -> Int[np.ndarray, " r"]:
         live = self.plan.layers[layer]

@@ -188,7 +188,7 @@ def _forward(
             held = bundle.mix(wide, rooms)
         cut = bundle.own(cuts, number)
         readers, *late = heads.readers
-        others = [taken(state.base_mlp, own)] if todo.mlp and not late else []
+        others = [taken(state.base_mlp, own)] if todo.mlp and place is None else []
         found, whole = readers.read(base, cut, wide, others, bundle.of(held, number))
         reads = [found]
         if place is not None:
@@ -199,11 +199,9 @@ def _forward(
         if len(todo.heads):
             o, r = heads.put_out(state.qkv, reads)
             heads.write(o, r, state, delta.rows(_heads(cut, todo)))
-        if todo.mlp and late:
-            x_mlp = cuts.mlp(number).mix(taken(state.base_mlp, heads.at), delta)
-        elif todo.mlp:
-            x_mlp = cuts.own(number).mix(whole[0], delta)
-        if x_mlp is not None:
+        if todo.mlp:
+            seen = whole[0] if place is None else taken(state.base_mlp, heads.at)
+            x_mlp = cuts.own(number).mix(seen, delta)
             if room > 0:
                 graphed, n_bytes = mlp_graph(block, x_mlp)
                 room -= n_bytes
@@ -252,7 +250,7 @@ def _backward(
         if todo.mlp:
             own = work.before(graph.mlp_writer(number))
             dx = mlp_backward(block, tape.x_mlp, block.centre(ddelta.row(own)), tape.write)
-            give(cuts.own(number) if place is None else cuts.mlp(number), dx)
+            give(cuts.own(number), dx)
             dwhole = [dx] if place is None else []
         cut, heads = bundle.own(cuts, number), job.heads(number)
         dwrites = ddelta.rows(_heads(cut, todo))
@@ -268,12 +266,12 @@ def _backward(
         readers, *late = heads.readers
         for queries in late:
             seen, base = cuts.queries(number), tape.base[place]
-            writes, dwrites = wide.taken(place), gradients.taken(place)
-            pair = Chunks.whole(writes), Chunks.whole(dwrites)
-            partial = queries.read_backward(base, seen, pair[0], grads.pop(), pair[1])
+            narrow, there = gradients.taken(place), Chunks.whole(wide.taken(place))
+            into = Chunks.whole(narrow)
+            partial = queries.read_backward(base, seen, there, grads.pop(), into)
             seen.scatter(dmask, partial)
-            gradients.set(place, dwrites)
-            del writes, dwrites, pair
+            gradients.set(place, narrow)
+            del narrow, there, into
         if number == bundle.last:
             held = bundle.mix(delta, rooms)
         partial = readers.read_backward(
