@@ -70,9 +70,11 @@ class Readers:
         held: Chunks | None = None,
     ) -> tuple["Reads", Float[Tensor, "M n D"]]:
         """What they see through `cut`, and what `others` see, its last rows (`ops.read`)."""
-        block, weight = self.block, self.block.folded(self.rows)
+        block = self.block
+        offsets = block.offsets(self.rows)  # whose making takes memory: before there are weights
+        weight = block.folded(self.rows)
         found = read(block.centre(base), cut.seen(delta), cut.mixing, weight, others, held)
-        return Reads(self, found.p, found.square, block.offsets(self.rows)), found.whole
+        return Reads(self, found.p, found.square, offsets), found.whole
 
     def read_backward(
         self,

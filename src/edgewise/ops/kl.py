@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-ROW_BYTES = 1 << 20  # of one of the float32 copies
+ROW_BYTES = 1 << 20  # of one of the float32 copies, at most
+PARTS = 8  # at least, if there are as many rows: few prompts take little memory else
 
 
 def kl_rows(
@@ -36,7 +37,8 @@ class _KL(torch.autograd.Function):
     def forward(ctx: Any, circuit: Tensor, full: Tensor) -> Tensor:
         slope = torch.empty_like(circuit) if ctx.needs_input_grad[0] else None
         rows = circuit.new_empty(len(circuit), dtype=torch.float32)
-        step = max(1, ROW_BYTES // max(1, 4 * circuit.shape[-1]))
+        most = ROW_BYTES // max(1, 4 * circuit.shape[-1])
+        step = max(1, min(most, len(circuit) // PARTS))
         for i in range(0, len(circuit), step):
             part = slice(i, i + step)
             log_p, log_q = (t[part].float().log_softmax(-1) for t in (full, circuit))
