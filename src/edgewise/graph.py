@@ -193,6 +193,11 @@ class Graph:
         return self.attention_readers(layer).stop
 
     @property
+    def n_attention_readers(self) -> int:
+        """H + 2G, of one layer."""
+        return self.n_heads + 2 * self.n_kv_heads
+
+    @property
     def logits_reader(self) -> int:
         """The last row."""
         return self.n_readers - 1
@@ -282,7 +287,7 @@ class Graph:
 
     @property
     def _rows_per_layer(self) -> int:
-        return self.n_heads + 2 * self.n_kv_heads + 1
+        return self.n_attention_readers + 1
 
     @property
     def _first_column(self) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from edgewise.graph import Graph
+from edgewise.wiring import needed_by_logits, reached, readers_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Plan:
 
 def everything(graph: Graph) -> Plan:
     """The plan that leaves nothing out."""
-    rows = np.arange(graph.n_heads + 2 * graph.n_kv_heads)
+    rows = np.arange(graph.n_attention_readers)
     layer = LayerPlan(rows, np.arange(graph.n_heads), True)
     return Plan(graph, np.ones(graph.n_writers, bool), (layer,) * graph.n_layers, True)
 
@@ -67,53 +68,17 @@ def plan(graph: Graph, open_: Bool[np.ndarray, "R W"], from_inputs: bool) -> Pla
     from_inputs   also drop what no edge from an input reaches: exact under interchange ablation
                   only
     """
-    needed = _needed(graph, open_)
-    live = needed & _reached(graph, open_) if from_inputs else needed
+    needed = needed_by_logits(graph, open_)
+    live = needed & reached(graph, open_) if from_inputs else needed
     layers = []
     for layer in range(graph.n_layers):
         first = graph.writers_before_attention(layer)
         heads = live[first : first + graph.n_heads]
         rows = open_[graph.attention_readers(layer), :first] & live[:first]
-        readers = rows.any(1) & _readers_of(graph, heads)
+        readers = rows.any(1) & readers_of(graph, heads)
         layers.append(
             LayerPlan(
                 np.flatnonzero(readers), np.flatnonzero(heads), bool(live[graph.mlp_writer(layer)])
             )
         )
     return Plan(graph, live, tuple(layers), False)
-
-
-def _needed(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
-    """Writers from which open edges lead to the logits."""
-    needed = open_[graph.logits_reader].copy()
-    for layer in reversed(range(graph.n_layers)):
-        if needed[graph.mlp_writer(layer)]:
-            needed |= open_[graph.mlp_reader(layer)]
-        first = graph.writers_before_attention(layer)
-        readers = _readers_of(graph, needed[first : first + graph.n_heads])
-        needed |= open_[graph.attention_readers(layer)][readers].any(0)
-    return needed
-
-
-def _readers_of(graph: Graph, heads: Bool[np.ndarray, " H"]) -> np.ndarray:
-    """Which of a block's H + 2G readers the writes of `heads` depend on."""
-    if graph.coupled:
-        return np.full(graph.n_heads + 2 * graph.n_kv_heads, heads.any())
-    groups = heads.reshape(graph.n_kv_heads, -1).any(1)
-    return np.concatenate([heads, groups, groups])
-
-
-def _reached(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
-    """Writers that open edges reach from an input."""
-    group = np.arange(graph.n_heads) // (graph.n_heads // graph.n_kv_heads)
-    reached = np.zeros(graph.n_writers, bool)
-    reached[: graph.n_inputs] = True
-    for layer in range(graph.n_layers):
-        rows = (open_[graph.attention_readers(layer)] & reached).any(1)
-        q, k, v = np.split(rows, [graph.n_heads, graph.n_heads + graph.n_kv_heads])
-        first = graph.writers_before_attention(layer)
-        heads = q | k[group] | v[group]
-        reached[first : first + graph.n_heads] = heads.any() if graph.coupled else heads
-        seen = graph.writers_before_mlp(layer)
-        reached[graph.mlp_writer(layer)] = (open_[graph.mlp_reader(layer)] & reached)[:seen].any()
-    return reached

@@ -41,27 +41,50 @@ def alive(graph: Graph, kept: Bool[np.ndarray, " E"]) -> Bool[np.ndarray, " E"]:
     writer is reached and its reader belongs to a component that leads to the logits (a k or v
     reader belongs to every query head of its group, and any of a coupled block to all its heads).
     """
-    read = reads(graph, kept)
-    inputs, logits = graph.n_inputs, graph.n_writers
-    reached = np.zeros(logits, bool)
-    reached[:inputs] = True
-    for component in range(inputs, logits):
-        reached[component] = (read[component] & reached).any()
-    leads = read[logits].copy()
-    for component in range(logits - 1, inputs - 1, -1):
-        if leads[component]:
-            leads |= read[component]
-
-    reader_leads = np.ones(graph.n_readers, bool)
+    open_ = graph.dense(kept)
+    needed, leads = needed_by_logits(graph, open_), np.ones(graph.n_readers, bool)
     for layer in range(graph.n_layers):
-        first = graph.head_writer(layer, 0)
-        heads = leads[first : first + graph.n_heads]
-        if graph.coupled:
-            heads = np.full_like(heads, heads.any())
-        groups = heads.reshape(graph.n_kv_heads, -1).any(axis=1)
-        reader_leads[graph.attention_readers(layer)] = np.concatenate([heads, groups, groups])
-        reader_leads[graph.mlp_reader(layer)] = leads[graph.mlp_writer(layer)]
-    return kept & reached[graph.writer_of] & reader_leads[graph.reader_of]
+        first = graph.writers_before_attention(layer)
+        heads = needed[first : first + graph.n_heads]
+        leads[graph.attention_readers(layer)] = readers_of(graph, heads)
+        leads[graph.mlp_reader(layer)] = needed[graph.mlp_writer(layer)]
+    return kept & reached(graph, open_)[graph.writer_of] & leads[graph.reader_of]
+
+
+def needed_by_logits(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
+    """Writers from which open edges lead to the logits."""
+    needed = open_[graph.logits_reader].copy()
+    for layer in reversed(range(graph.n_layers)):
+        if needed[graph.mlp_writer(layer)]:
+            needed |= open_[graph.mlp_reader(layer)]
+        first = graph.writers_before_attention(layer)
+        readers = readers_of(graph, needed[first : first + graph.n_heads])
+        needed |= open_[graph.attention_readers(layer)][readers].any(0)
+    return needed
+
+
+def readers_of(graph: Graph, heads: Bool[np.ndarray, " H"]) -> np.ndarray:
+    """Which of a block's H + 2G readers the writes of `heads` depend on."""
+    if graph.coupled:
+        return np.full(graph.n_attention_readers, heads.any())
+    groups = heads.reshape(graph.n_kv_heads, -1).any(1)
+    return np.concatenate([heads, groups, groups])
+
+
+def reached(graph: Graph, open_: Bool[np.ndarray, "R W"]) -> np.ndarray:
+    """Writers that open edges reach from an input."""
+    group = np.arange(graph.n_heads) // (graph.n_heads // graph.n_kv_heads)
+    found = np.zeros(graph.n_writers, bool)
+    found[: graph.n_inputs] = True
+    for layer in range(graph.n_layers):
+        rows = (open_[graph.attention_readers(layer)] & found).any(1)
+        q, k, v = np.split(rows, [graph.n_heads, graph.n_heads + graph.n_kv_heads])
+        first = graph.writers_before_attention(layer)
+        heads = q | k[group] | v[group]
+        found[first : first + graph.n_heads] = heads.any() if graph.coupled else heads
+        seen = graph.writers_before_mlp(layer)
+        found[graph.mlp_writer(layer)] = (open_[graph.mlp_reader(layer)] & found)[:seen].any()
+    return found
 
 
 def paths(

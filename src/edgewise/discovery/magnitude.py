@@ -69,8 +69,7 @@ def _shares(ready: Prepared) -> Float[Tensor, "R W"]:
     rows = []
     for state in run.states:
         attention, mlp = (model.centre(x) for x in (state.base_attention, state.base_mlp))
-        heads = graph.n_heads + 2 * graph.n_kv_heads
-        rows += [_inverse(attention)] * heads + [_inverse(mlp)]
+        rows += [_inverse(attention)] * graph.n_attention_readers + [_inverse(mlp)]
     rows.append(_inverse(model.centre(run.stream)))
     return (torch.stack(rows) * weights) @ sizes.t()
 

@@ -7,7 +7,8 @@ V, values of the model's dtype for
     L T (4 D + 2 R C + H C)      what is kept of each block, ablated run included
     4 T F                        the activations of one MLP
 
-and for each position that predicts, V values of float32 four times beside the model's own two.
+and for each position that predicts, V values of float32 four times beside the model's own two. It
+is meant to err on the safe side: `forecast` counts, by running a step, which takes longer.
 """
 
 import math
@@ -46,8 +47,7 @@ def prompt_bytes(model: Model, tokens: int, answers: int = 1) -> int:
     """What a step takes for a prompt, in bytes, to a few tenths."""
     graph, config, width = model.graph, model.config, model.width
     channels = model.blocks.parts[0].head_dim
-    readers = graph.n_heads + 2 * graph.n_kv_heads
-    block = 4 * width + (2 * readers + graph.n_heads) * channels
+    block = 4 * width + (2 * graph.n_attention_readers + graph.n_heads) * channels
     hidden = _hidden(config) or 4 * width
     values = tokens * (2.5 * graph.n_writers * width + graph.n_layers * block + 4 * hidden)
     vocabulary = answers * config.vocab_size
