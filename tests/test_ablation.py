@@ -200,6 +200,15 @@ def test_an_empty_reference() -> None:
         ablation.means(tiny.model("gpt2"), [])
 
 
+def test_a_position_at_which_no_reference_prompt_has_a_token() -> None:
+    model, given = tiny.model("gpt2"), tiny.prompts(shape=(2, 5))
+    left = torch.ones(2, 5, dtype=torch.bool)
+    left[:, :2] = False
+    with pytest.raises(DataError, match="no reference prompt has a token at position 0: pad on"):
+        ablation.means(model, [(given.clean, left)])
+    assert ablation.means(model, [(given.clean, left)], per_position=False).mlps[0].isfinite().all()
+
+
 def test_what_a_kind_needs() -> None:
     model, given = tiny.model("gpt2"), tiny.prompts()
     outer = model.outer(given.clean)

@@ -33,10 +33,12 @@ from edgewise.ops.product import linear
 Ablation = Literal["interchange", "mean", "zero"]
 
 
-def taken(t: Float[Tensor, "N ..."], at: Int[Tensor, " n"] | None) -> Float[Tensor, "n ..."]:
-    """`t` at some tokens (None: all)."""
+def taken(
+    t: Float[Tensor, "N ..."] | float, at: Int[Tensor, " n"] | None
+) -> Float[Tensor, "n ..."] | float:
+    """`t` at some tokens (None: all); a number is the same at each."""
     # Indexing with brackets has a slow backward pass, which adds up what may be the same place.
-    return t if at is None else t.index_select(0, at)
+    return t if at is None or isinstance(t, float) else t.index_select(0, at)
 
 
 def spread(
@@ -70,8 +72,8 @@ def at_tokens(state: LayerState, own: Int[Tensor, " n"] | None) -> LayerState:
     """A state at some tokens alone (None: all), but for `qkv`."""
     if own is None:
         return state
-    fields = {name: value for name, value in vars(state).items() if isinstance(value, Tensor)}
-    return replace(state, **{n: t if n == "qkv" else taken(t, own) for n, t in fields.items()})
+    fields = vars(state).items()
+    return LayerState(**{name: v if name == "qkv" else taken(v, own) for name, v in fields})
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +122,9 @@ def plain(
         if own is not None:
             qkv = next(others).qkv.index_copy(1, own, qkv)
         o = taken(block.attend(qkv, call, outer.tokens), own)
-        r = block.post_scale(o)
-        scaled = o if r is None else o * r[:, None, None]
-        scale = 1.0 if r is None else r
+        scaled, scale = block.scaled(o)
         before = taken(stream, at)
-        after = before + heads_write(block, taken(scaled, at), scale if r is None else taken(r, at))
+        after = before + heads_write(block, taken(scaled, at), taken(scale, at))
         base_mlp = before if block.parallel else after
         mlp = write(block, base_mlp)
         base_mlp, mlp, end = (
@@ -296,9 +296,13 @@ def means(
             t.index_add_(0, columns, part.double())
     if not len(count):
         raise DataError("mean ablation needs at least one reference prompt")
-    average = [
-        (t / count.view(-1, *[1] * (t.ndim - 1)).clamp(min=1)).to(model.dtype) for t in total
-    ]
+    if not bool(count.all()):
+        raise DataError(
+            "mean ablation: no reference prompt has a token at position "
+            f"{int((count == 0).nonzero()[0])}: pad on the right, or take means over positions "
+            "(per_position=False)"
+        )
+    average = [(t / count.view(-1, *[1] * (t.ndim - 1))).to(model.dtype) for t in total]
     n, layers = model.graph.n_inputs, model.graph.n_layers
     scales = average[n + 2 * layers :] or [1.0] * layers
     return Means(
@@ -360,12 +364,17 @@ def check(
     kind: Ablation, counterfactual_ids: Int[Tensor, "B T"] | None, reference: Means | None
 ) -> None:
     """ConfigError for an ablation that there is not, or that lacks what it needs."""
-    if kind not in get_args(Ablation):
-        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {kind!r}")
+    check_kind(kind)
     if kind == "interchange" and counterfactual_ids is None:
         raise ConfigError("interchange ablation needs counterfactual_ids, of input_ids' shape")
     if kind == "mean" and reference is None:
         raise ConfigError("mean ablation needs reference means: see edgewise.ablation.means")
+
+
+def check_kind(kind: str) -> None:
+    """ConfigError for an ablation that there is not."""
+    if kind not in get_args(Ablation):
+        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {kind!r}")
 
 
 def _columns(tokens: Tokens) -> Int[Tensor, " N"]:

@@ -65,7 +65,8 @@ class Cut:
 
 
 class Cuts:
-    """Cuts a mask by a plan, in the model's dtype; each cut is made once, for both passes.
+    """Cuts a mask by a plan, in the model's dtype; each cut but `together`'s is made once, for both
+    passes.
 
     narrow    the logits are read at some tokens alone, and so the last block's queries and MLP read
               there alone too

@@ -110,7 +110,7 @@ class FullRun:
     @property
     def slices(self) -> list[slice]:
         """Of as many tokens as `gradient` takes at a time."""
-        return slices(self.stream, max(block.n_readers for block in self.model.blocks) + 1)
+        return slices(self.stream, self.model.blocks.parts[0].n_readers + 1)
 
     def gradient(self, dread: Float[Tensor, "A D"], delta: Wide) -> Float[Tensor, "R W"]:
         """dL/dz at z = 1, of z that multiplies `delta`; fastest where that is cut in `slices`.
@@ -161,11 +161,10 @@ def _attention_backward(
     qkv = state.qkv.detach().requires_grad_()
     with torch.enable_grad():
         o = taken(taken(block.attend(qkv, call, tokens), own), at)
-        r = block.post_scale(o)
-        scaled = o if r is None else o * r[:, None, None]
+        scaled, r = block.scaled(o)
     outputs, bias = [scaled.flatten(1)], block.out_bias
     grads = [linear(dwrite, block.out_weight.flatten(0, 1))]
-    if r is not None and bias is not None:
+    if isinstance(r, Tensor) and bias is not None:
         outputs, grads = [*outputs, r], [*grads, block.n_heads * (dwrite @ bias)]
     (dqkv,) = torch.autograd.grad(outputs, qkv, grads)
     qkv = qkv.detach()
@@ -188,7 +187,7 @@ def _block_backward(
     at        where alone queries and the MLP read (None: everywhere), as `narrow` has `delta` there
     """
     x, weight, heads = block.centre(state.base_attention), block.folded(), block.n_heads
-    dp, dsquare = block.project_backward(mean_square(x), qkv, dqkv)
+    dp, dsquare = block.project_backward(mean_square(x), block.offsets(), qkv, dqkv)
     if at is None:
         dmask, dstream = _reads_backward(x, dp, dsquare, weight, delta, [dmlp])
     else:

@@ -48,18 +48,13 @@ def among(
 class Readers:
     """Some of a block's queries, keys and values, which read at the same tokens.
 
-    numbers    of its R
+    rows       their numbers among its R (None: all)
     own        the tokens whose reads are computed (None: all)
     """
 
     block: Block
-    numbers: Int[np.ndarray, " r"]
+    rows: Int[np.ndarray, " r"] | None
     own: Int[Tensor, " n"] | None
-
-    @property
-    def rows(self) -> Int[np.ndarray, " r"] | None:
-        """Their numbers, or None when they are all."""
-        return None if len(self.numbers) == self.block.n_readers else self.numbers
 
     def read(
         self,
@@ -124,8 +119,8 @@ class Heads:
 
     def put_out(
         self, other: Float[Tensor, "R N C"] | None, reads: Sequence[Reads]
-    ) -> tuple[Float[Tensor, "h m C"], Float[Tensor, " m"] | None]:
-        """What they put out before W_O, times a post-norm's scale, and that scale if any.
+    ) -> tuple[Float[Tensor, "h m C"], Float[Tensor, " m"] | float]:
+        """What they put out before W_O, times a post-norm's scale, and that (`Block.scaled`).
 
         other    the ablated run's queries, keys and values; None only where none are needed
         """
@@ -135,10 +130,7 @@ class Heads:
         for each in reads:
             found = block.project(each.p, each.square, each.offsets)
             qkv = among(qkv, found, each.readers.rows, each.readers.own)
-        o = taken(block.attend(qkv, self.call, self.tokens), self.at)
-        r = block.post_scale(o)
-        if r is not None:
-            o = o * r[:, None, None]
+        o, r = block.scaled(taken(block.attend(qkv, self.call, self.tokens), self.at))
         return self._of(o.transpose(0, 1)), r
 
     def put_out_backward(
@@ -155,7 +147,7 @@ class Heads:
         weight, bias = self.block.head_weights(self._chosen), self.block.head_bias
         back = [torch.bmm(each, weight.transpose(1, 2)) for _, each in dwrites]
         outputs, grads = [o], [joined(back, 1)]
-        if r is not None and bias is not None:
+        if isinstance(r, Tensor) and bias is not None:
             along = [each.sum(0) @ bias for _, each in dwrites]
             outputs, grads = [o, r], [*grads, joined(along)]
         found = torch.autograd.grad(outputs, inputs, grads, allow_unused=True)
@@ -167,17 +159,14 @@ class Heads:
     def write(
         self,
         o: Float[Tensor, "h m C"],
-        r: Float[Tensor, " m"] | None,
+        r: Float[Tensor, " m"] | float,
         ablated: LayerState,
         out: Chunks,
     ) -> None:
         """Put what they write, less what they wrote in the ablated run, into `out`."""
-        scale = ablated.scale
-        if isinstance(scale, Tensor):
-            scale = taken(scale, self.at)
         self.block.writes(
             o - self._of(taken(ablated.heads, self.at).transpose(0, 1)),
-            (1.0 if r is None else r) - scale,
+            r - taken(ablated.scale, self.at),
             self._chosen,
             out,
         )

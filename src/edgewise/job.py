@@ -52,7 +52,8 @@ class Job:
         """A block's live heads in this run; the queries of the last, which nobody needs but where
         it writes, by themselves."""
         outer, block, live = self.outer, self.model.blocks[layer], self.plan.layers[layer]
-        at, readers = self.written_at(layer), ((live.readers, self.own),)
+        rows = None if len(live.readers) == block.n_readers else live.readers
+        at, readers = self.written_at(layer), ((rows, self.own),)
         if self.place(layer) is not None:
             queries, others = live.parted(block.n_heads)
             readers = ((others, self.own), (queries, at))

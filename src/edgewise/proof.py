@@ -194,8 +194,7 @@ def _every_edge(
     base, change = block.centre(ablated), block.centre(x - ablated)
     p, square, *_ = read(base, Chunks.whole(change[None]), Dense(ones), block.folded())
     o = block.attend(block.project(p, square, block.offsets()), call, tokens)
-    r = block.post_scale(o)
-    write = heads_write(block, o, 1.0) if r is None else heads_write(block, o * r[:, None, None], r)
+    write = heads_write(block, *block.scaled(o))
     return x + write + block.mlp_write(x if block.parallel else x + write)
 
 
@@ -242,7 +241,7 @@ def _moved(
     block: Block, call: Call, tokens: Tokens, seed: int
 ) -> tuple[Bool[Tensor, "R T H"], Bool[Tensor, " R"]]:
     """Which heads' outputs change where when a row is raised, and which rows act not linearly."""
-    rows, channels = block.n_heads + 2 * block.n_kv_heads, block.head_dim
+    rows, channels = block.n_readers, block.head_dim
     generator = torch.Generator().manual_seed(seed)
     same = 0.5 * torch.randn(rows, 1, tokens.length, channels, generator=generator)
     raised = torch.linspace(1, 2, channels).repeat(rows, 1)

@@ -115,15 +115,13 @@ class _Runs:
         qkv = block.project(p.flatten(1, 2), square.flatten(1, 2), block.offsets(live))
         qkv = among(state.qkv.repeat(1, self.count, 1), qkv, live, self.own)
         o = taken(block.attend(qkv, self.outer.calls[layer], self.outer.tokens), self.own)
-        r = block.post_scale(o)
-        scale = (1.0 if r is None else r.unflatten(0, (self.count, -1))) - state.scale
-        if r is not None:
-            o, scale = o * r[:, None, None], scale.flatten()
+        o, r = block.scaled(o)
+        alike = state.scale if isinstance(state.scale, float) else state.scale.repeat(self.count)
         chosen = torch.from_numpy(heads).to(o.device)
         change = (o.unflatten(0, (self.count, -1)) - state.heads).flatten(0, 1)[:, chosen]
         change = change.transpose(0, 1)
         writes = change.new_empty(*change.shape[:2], self.delta.shape[-1])
-        block.writes(change, scale, chosen, Chunks.whole(writes))
+        block.writes(change, r - alike, chosen, Chunks.whole(writes))
         writes = writes.unflatten(1, (self.count, -1))
         self.delta[self.slots[self.graph.head_writer(layer, 0) + chosen]] = writes
 

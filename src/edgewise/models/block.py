@@ -151,24 +151,21 @@ class Block:
     def folded(self, live: Int[np.ndarray, " r"] | None = None) -> Float[Tensor, "r C D"]:
         """Projections of the `live` readers (None: all), in order, with the norm's gain in them."""
         weights = self._live_weights(live)
-        rows = sum(weight.shape[0] for weight in weights)
-        channels, width = weights[0].shape[1:]
+        counts = [len(weight) for weight in weights]
+        rows, (channels, width) = sum(counts), weights[0].shape[1:]
         stack = weights[0].new_empty(rows, channels, width)
         if stack.itemsize >= 4 or weights[0].stride(-1) != 1:
             # Channels last in memory, as Conv1D has them: MKL projects up to twice as fast, which
             # is worth turning others round. 16-bit products don't mind.
             stack = stack.view(rows, width, channels).transpose(1, 2)
         gain = self.attention_norm.gain if self.attention_norm else None
-        start = 0
-        for weight in weights:
-            part = stack[start : start + weight.shape[0]]
+        for part, weight in zip(stack.split(counts), weights, strict=True):
             if gain is None:
                 part.copy_(weight)
             elif weight.stride(-1) == 1 or weight.itemsize >= 4:
                 torch.mul(weight, gain, out=part)
             else:  # multiplied into place, 64 channels at a time, it takes three times as long
                 part.copy_(weight * gain)
-            start += weight.shape[0]
         return stack
 
     @property
@@ -214,14 +211,18 @@ class Block:
         return (out + offsets[:, None]).to(p.dtype)
 
     def project_backward(
-        self, square: Float[Tensor, " N"], qkv: Float[Tensor, "R N C"], dqkv: Float[Tensor, "R N C"]
+        self,
+        square: Float[Tensor, " N"],
+        offsets: Float[Tensor, "R C"],
+        qkv: Float[Tensor, "R N C"],
+        dqkv: Float[Tensor, "R N C"],
     ) -> tuple[Float[Tensor, "R N C"], Float[Tensor, "R N"]]:
         """Gradients of `project`'s inputs, from what it returned where all reads are alike."""
         norm = self.attention_norm
         if norm is None:
             return dqkv, torch.zeros_like(dqkv[..., 0])
         scale = torch.rsqrt(square + norm.eps)
-        along = (dqkv * (qkv - self.offsets()[:, None])).sum(-1)
+        along = (dqkv * (qkv - offsets[:, None])).sum(-1)
         return (dqkv * scale[:, None]).to(qkv.dtype), -0.5 * scale.square() * along
 
     def qkv(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "R N C"]:
@@ -309,14 +310,18 @@ class Block:
             elif bias is not None and scale:
                 written += scale * bias
 
-    def post_scale(self, o: Float[Tensor, "N H C"]) -> Float[Tensor, " N"] | None:
-        """r = 1 / rms of the heads' sum where the block has a post-norm; None where it has none."""
+    def scaled(
+        self, o: Float[Tensor, "N H C"]
+    ) -> tuple[Float[Tensor, "N H C"], Float[Tensor, " N"] | float]:
+        """Head outputs times a post-norm's scale r = 1 / rms of the heads' sum, and that; 1.0
+        without a post-norm."""
         norm = self.attention_post_norm
         if norm is None:
-            return None
+            return o, 1.0
         total = self.out(o.flatten(1))
         total = total.to(accumulator(total.dtype))
-        return torch.rsqrt(total.square().mean(-1) + norm.eps).to(o.dtype)
+        r = torch.rsqrt(total.square().mean(-1) + norm.eps).to(o.dtype)
+        return o * r[:, None, None], r
 
     def mlp_write(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         """What the MLP adds to the stream when it reads x."""
