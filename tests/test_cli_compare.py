@@ -128,6 +128,7 @@ def test_what_is_missing_is_run_and_the_rest_reused(home, capsys):
             {"methods": "\n[[methods]]\nsteps = 3"},
             "[[methods]] 1: name is None; there are edge-pru",
         ),
+        ({"methods": '\n[[methods]]\nname = ["eap"]'}, "name is ['eap']; there are edge-pruning"),
         ({"methods": '\n[[methods]]\nname = "magic"'}, "name is 'magic'; there are edge-pruning"),
         (
             {"methods": METHODS + "lr = 1"},

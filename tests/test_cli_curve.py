@@ -76,6 +76,12 @@ def test_points_are_measured_once(run, passes, monkeypatch):
     assert len(passes) == 2
 
 
+def test_a_seed_that_there_is_not_is_refused_first(run, passes, capsys):
+    assert cli.main(["curve", str(run), "--seed", "-1"]) == 2
+    assert "--seed -1: it must be at least 0" in capsys.readouterr().err
+    assert not passes
+
+
 def test_an_interrupted_curve_goes_on(run, passes, monkeypatch, capsys):
     listening = curve.measured
 

@@ -125,6 +125,13 @@ def test_every_field_of_a_method_has_help(method):
     assert [name for name, hint in hints.items() if not hint.__metadata__[0].help] == []
 
 
+def test_help_of_the_papers_hyperparameters(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["discover", "--paper", "--help"])
+    assert ended.value.code == 0
+    assert "--target-sparsity" in capsys.readouterr().out
+
+
 def test_the_papers_hyperparameters_are_a_start(tmp_path):
     argv = ["--model", "gpt2", "--task", "ioi", "--out", str(tmp_path), "--paper", "--steps", "9"]
     given = importlib.import_module("edgewise.cli.discover").parse(argv)

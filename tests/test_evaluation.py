@@ -14,7 +14,7 @@ import tiny
 from edgewise import evaluation
 from edgewise.circuit import Circuit
 from edgewise.errors import ConfigError, DataError, GraphError, NonFiniteError
-from edgewise.evaluation import evaluate
+from edgewise.evaluation import evaluate, measured
 from edgewise.graph import Graph
 from edgewise.models.model import Model, build
 from edgewise.prepared import reference_means
@@ -374,6 +374,14 @@ def test_arguments_that_can_t_be_meant() -> None:
         evaluate(model, TASK, half(model), baselines={"random": half(model)})
     with pytest.raises(ConfigError, match="densities need scores"):
         evaluate(model, TASK, half(model), densities=(0.1,))
+    with pytest.raises(ConfigError, match="by='magnitude' needs scores"):
+        evaluate(model, TASK, half(model), by="magnitude")
+    with pytest.raises(ConfigError, match="seed=-1: it must be 0 or more"):
+        evaluate(model, TASK, half(model), seed=-1)
+    with pytest.raises(ConfigError, match="seed=-1: it must be 0 or more"):
+        measured(model, TASK, [half(model)], seed=-1)
+    with pytest.raises(ConfigError, match="samples=-1: it must be 0 or more"):
+        evaluate(model, TASK, half(model), samples=-1)
     with pytest.raises(ConfigError, match="batch size 0"):
         evaluate(model, TASK, half(model), batch_size=0)
 

@@ -1,6 +1,7 @@
 """Submissions to MIB's circuit track, held to what its README and its evaluation ask of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,11 @@ def test_what_mib_does_not_have_is_refused(tmp_path):
         mib.submission(scores, tmp_path, "mcqa")
     with pytest.raises(ConfigError, match=r"no model of 2 layers, 4 heads and 2 kv heads; .*gpt2"):
         mib.submission(hung_together(Graph(2, 4, 2)), tmp_path, "ioi")
+    with pytest.raises(ConfigError, match="no model of 12 layers, 12 heads and 12 kv heads"):
+        mib.submission(hung_together(replace(GPT2, parallel=True)), tmp_path, "ioi")
+    opt = replace(scores, provenance={"model": {"model_type": "opt"}})
+    with pytest.raises(ConfigError, match=r"MIB's gpt2 is of type gpt2, .* of a opt model"):
+        mib.submission(opt, tmp_path, "ioi")
     with pytest.raises(GraphError, match="embeddings='free'"):
         mib.submission(hung_together(Graph(12, 12, 12, embeddings="free")), tmp_path, "ioi")
     with pytest.raises(ConfigError, match="give scores"):

@@ -34,7 +34,7 @@ def member(rank, folder):
         if mine:
             open(f"{folder}/made", "x").close()
     said["made"] = os.path.exists(f"{folder}/made")
-    runtime.barrier()
+    runtime.total(torch.zeros(1))  # which waits for the other
     try:
         with runtime.main_only() as mine:
             if mine:
@@ -62,7 +62,6 @@ def test_one_process_is_the_identity():
     assert runtime.joined([array])[0] is array
     assert (runtime.largest(5), runtime.number_from_main(6)) == (5, 6)
     assert runtime.text_from_main("x") == "x"
-    runtime.barrier()
     with runtime.main_only() as mine:
         assert mine
 

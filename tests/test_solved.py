@@ -84,6 +84,14 @@ def test_what_is_refused():
     other = Task("toy", {"test": (replace(foreign, corrupted=(5, 6, 7), positions=(2,)),)}, 0)
     with pytest.raises(DataError, match=r"token 41 is none of the model's 41: .*its own tokenizer"):
         solved(model, other)
+    negative = replace(foreign, clean=(5, -100, 7), corrupted=(5, 6, 7), positions=(2,))
+    with pytest.raises(DataError, match="token -100 is none of the model's 41"):
+        solved(model, Task("toy", {"test": (negative,)}, 0))
+    most = model.config.max_position_embeddings
+    long = (5,) * (most + 1)
+    too_long = replace(foreign, clean=long, corrupted=long, positions=(most,))
+    with pytest.raises(DataError, match=f"prompts of {most + 1} tokens: .* {most} learned pos"):
+        solved(model, Task("toy", {"test": (too_long,)}, 0))
     with pytest.raises(ConfigError, match="prompts=0: it must be at least 1"):
         solved(model, task, "train", prompts=0)
     with pytest.raises(ConfigError, match="batch_size=0"):

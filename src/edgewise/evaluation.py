@@ -9,7 +9,7 @@ prompts, and each has the report of all.
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise import runtime
-from edgewise.ablation import Ablation, Means
+from edgewise.ablation import Ablation, Means, check_kind
 from edgewise.circuit import Circuit
 from edgewise.curve import DENSITIES, sizes_at
 from edgewise.errors import ConfigError, GraphError, NonFiniteError
@@ -76,6 +76,9 @@ def evaluate(
     Raises GraphError for circuits of another graph than the model's, DataError for an empty split,
     ConfigError for other arguments, NonFiniteError where a circuit's metrics are not finite.
     """
+    if samples < 0:
+        raise ConfigError(f"samples={samples}: it must be 0 or more")
+    _check_seed(seed)
     rows = _rows(model, circuit, baselines or {}, seed)
     ranked = _ranked(model, scores, densities, by)
     reference = _reference(model, task, ablation, reference, batch_size)
@@ -113,6 +116,7 @@ def measured(
     progress: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> tuple[Row, ...]:
     """A row of numbers for each circuit, from one pass over a split; arguments as in `evaluate`."""
+    _check_seed(seed)
     for number, one in enumerate(circuits):
         _check(model, one, f"circuit {number}")
     reference = _reference(model, task, ablation, reference, batch_size)
@@ -152,12 +156,12 @@ def _reference(
     model: Model, task: Task, ablation: Ablation, reference: Means | None, batch_size: int
 ) -> Means | None:
     """The means that are needed: those given, else the training split's."""
-    if ablation not in get_args(Ablation):
-        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
+    check_kind(ablation)
     if ablation == "mean" and reference is None:
         return reference_means(model, task, batch_size)
     if ablation != "mean" and reference is not None:
-        warnings.warn(f"reference has no effect on {ablation} ablation", stacklevel=3)
+        # 4: past `no_grad`, to the caller of `evaluate` or `measured`
+        warnings.warn(f"reference has no effect on {ablation} ablation", stacklevel=4)
     return reference
 
 
@@ -180,6 +184,11 @@ def _rows(
     }
 
 
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ConfigError(f"seed={seed}: it must be 0 or more")
+
+
 def _check(model: Model, circuit: Circuit, name: str) -> None:
     if circuit.graph != model.graph:
         raise GraphError(f"{name} is of {circuit.graph}, the model of {model.graph}")
@@ -193,8 +202,9 @@ def _ranked(
 ) -> list[Circuit]:
     """The curve's circuits by rising density; those of as many edges are one point."""
     if scores is None:
-        if densities:
-            raise ConfigError("densities need scores to rank the edges: give scores=found.scores")
+        if densities or by:
+            asked = "densities need" if densities else f"by={by!r} needs"
+            raise ConfigError(f"{asked} scores to rank the edges: give scores=found.scores")
         return []
     if scores.graph != model.graph:
         raise GraphError(f"the scores are of {scores.graph}, the model of {model.graph}")
@@ -250,9 +260,9 @@ def _samples(
     for example, at in zip(examples, ready.batch.first.tolist(), strict=True):
         prompt = slice(0, example.positions[0] + 1)
         sample = Sample(
-            prompt=_text(model, example.clean[prompt]),
-            corrupted=_text(model, example.corrupted[prompt]),
-            answer=_text(model, example.answers),
+            prompt=model.text(example.clean[prompt]),
+            corrupted=model.text(example.corrupted[prompt]),
+            answer=model.text(example.answers),
             full=_best(model, ready.full[at], ready.batch.token_set),
             circuit=_best(model, logits[at], ready.batch.token_set),
         )
@@ -268,11 +278,4 @@ def _best(
     top = chosen.float().softmax(-1).topk(min(BEST, len(chosen)))
     tokens = top.indices if token_set is None else token_set[top.indices]
     pairs = zip(tokens.tolist(), top.values.tolist(), strict=True)
-    return tuple((_text(model, (token,)), p) for token, p in pairs)
-
-
-def _text(model: Model, ids: tuple[int, ...]) -> str:
-    """What the tokens say, special ones too; their numbers for a model without a tokenizer."""
-    if model.tokenizer is None:
-        return " ".join(map(str, ids))
-    return model.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+    return tuple((model.text((token,)), p) for token, p in pairs)

@@ -152,7 +152,7 @@ def forecast(
     (parts, flops), (more, more_flops) = counts
     return Forecast(
         name=name or config.model_type,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=model.dtype_name,
         tokens=tokens,
         graph=model.graph,
         parameters=sum(p.numel() for p in model.hf.parameters()),

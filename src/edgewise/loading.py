@@ -134,7 +134,8 @@ def load(
 
 
 def config_of(name: str | os.PathLike[str]) -> Any:
-    """The config of a model that `load` takes, or of a known shape; no weights are read.
+    """The config of a model that `load` takes, or of a known shape; no weights are read
+    but a GGUF file's, which is converted first.
 
     Raises ModelError for a name that leads nowhere.
     """

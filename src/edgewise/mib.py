@@ -14,6 +14,7 @@ value (for CPR) and by magnitude (for CMD), so they go in as they are.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ TASKS = {
     "arc-easy": ("gemma2", "llama3"),
     "arc-challenge": ("llama3",),
 }
+TYPES = {"gpt2": "gpt2", "qwen2.5": "qwen2", "gemma2": "gemma2", "llama3": "llama"}
 
 
 def submission(scores: EdgeScores, folder: str | os.PathLike[str], task: str) -> Path:
@@ -53,6 +55,12 @@ def submission(scores: EdgeScores, folder: str | os.PathLike[str], task: str) ->
     whose embeddings aren't joint.
     """
     name, width = _model(scores.graph)
+    found = scores.provenance.get("model")
+    kind = found.get("model_type") if isinstance(found, Mapping) else None
+    if kind not in (None, TYPES[name]):
+        raise ConfigError(
+            f"MIB's {name} is of type {TYPES[name]}, and these scores are of a {kind} model"
+        )
     task = task.replace("_", "-")
     if name not in TASKS.get(task, ()):
         pairs = ", ".join(f"{known} ({', '.join(TASKS[known])})" for known in TASKS)
@@ -88,7 +96,7 @@ def _model(graph: Graph) -> tuple[str, int]:
             "find the circuit with embeddings='joint'"
         )
     found = MODELS.get((graph.n_layers, graph.n_heads, graph.n_kv_heads))
-    if found is None:
+    if found is None or graph.parallel:
         known = ", ".join(f"{name} {shape}" for shape, (name, _) in MODELS.items())
         raise ConfigError(
             f"MIB has no model of {graph.n_layers} layers, {graph.n_heads} heads and "

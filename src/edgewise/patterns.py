@@ -70,7 +70,7 @@ def attention(
                 found[here] = weights.float().cpu().numpy()
         return found
 
-    tokens = tuple(_text(model, token) for token in example.clean)
+    tokens = tuple(model.text((token,)) for token in example.clean)
     return Attention(tokens, tuple(heads), patterns(full), patterns(masked))
 
 
@@ -104,8 +104,7 @@ def of_samples(
     """
     if ablation == "mean" and reference is None:
         reference = reference_means(model, task)
-    examples = task.examples(split)
-    first = [examples[i] for i in range(min(PROMPTS, len(examples)))]
+    first = task.examples(split)[:PROMPTS]
     a_head = sum(len(one.clean) * (len(one.clean) + 1) for one in first)
     heads = busiest(circuit)[: BUDGET // a_head]
     if not heads:
@@ -155,10 +154,3 @@ def _place(model: Model, head: str) -> tuple[int, int]:
             "are named"
         )
     return divmod(for_each.index(head), graph.n_heads)
-
-
-def _text(model: Model, token: int) -> str:
-    """What a token says; its number for a model without a tokenizer."""
-    if model.tokenizer is None:
-        return str(token)
-    return model.tokenizer.decode([token], clean_up_tokenization_spaces=False)

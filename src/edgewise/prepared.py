@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, beside, means
+from edgewise.counting import storage_bytes
 from edgewise.errors import DataError
 from edgewise.models.model import Model, Outer
 from edgewise.stream import full_read, masked_read, own_tokens
@@ -59,8 +60,7 @@ class Prepared:
         held += [] if self.read is None else [self.read]
         for state in self.run.states():
             held += [v for v in vars(state).values() if isinstance(v, Tensor)]
-        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
-        return sum(storages.values())
+        return storage_bytes(held)
 
 
 @torch.no_grad()

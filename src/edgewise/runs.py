@@ -34,6 +34,7 @@ from edgewise.files import atomic_write, require_space
 from edgewise.scores import EdgeScores
 
 FORMAT = "edgewise-run/1"
+FINISHED = "finished"
 SPACE = 10_000_000  # bytes: scores, circuit, report and metrics of a run of any size met so far
 CHECKPOINTS = 2  # kept; the older one is for a disk that loses the newer
 
@@ -86,14 +87,14 @@ class RunFolder:
         held = files.Lock(path / _LOCK)
         if overwrite:
             _clear(path)
-        check(path, {})
+        check(path, {})  # again: what came between that and the lock
         if (path / _CONFIG).exists():
             _refuse_another(path, read_config(path), config)
         else:
             atomic_write(path / _CONFIG, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
         _sweep(path)
         folder = cls(path, config, held)
-        for step in folder._checkpoints()[CHECKPOINTS:]:  # killed before it deleted them
+        for step in _steps(path)[CHECKPOINTS:]:  # killed before it deleted them
             folder._checkpoint(step).unlink()
         folder._rewrite(lambda step: True)
         return folder
@@ -161,7 +162,7 @@ class RunFolder:
             whole, {"format": FORMAT, "state": json.dumps(dict(state))}
         )
         atomic_write(self._checkpoint(step), content)
-        steps = self._checkpoints()
+        steps = _steps(self.path)
         kept = [other for other in steps if other <= step][:CHECKPOINTS]
         for other in set(steps) - set(kept):  # a later one was unreadable when this run began
             self._checkpoint(other).unlink()
@@ -172,7 +173,7 @@ class RunFolder:
         Of several processes the main one says which that is.
         """
         found = None
-        for step in self._checkpoints() if runtime.is_main() else ():
+        for step in _steps(self.path) if runtime.is_main() else ():
             try:
                 found = self._read(step)
                 break
@@ -191,35 +192,34 @@ class RunFolder:
     def _checkpoint(self, step: int) -> Path:
         return self.path / _CHECKPOINTS / f"{step}.safetensors"
 
-    def _checkpoints(self) -> list[int]:
-        """Their steps, newest first."""
-        names = [file.stem for file in (self.path / _CHECKPOINTS).glob("*.safetensors")]
-        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
-
     # --- results ---------------------------------------------------------------------------------
 
-    def finish(
-        self, scores: EdgeScores, circuit: Circuit, report: Mapping[str, Any] | None = None
-    ) -> None:
-        """Writes the results; with circuit.json in place the run counts as finished."""
-        if not runtime.is_main():
-            return
-        if report is not None:
-            self.save_report(report)
-        scores.save(self.path)
-        circuit.save(self.path)
-
-    def save_report(self, report: Mapping[str, Any]) -> None:
-        """Writes report.json, which an evaluation may do long after the run."""
+    def finish(self, scores: EdgeScores, circuit: Circuit) -> None:
+        """Writes the results; with both in place the run counts as finished."""
         if runtime.is_main():
-            text = json.dumps(dict(report), indent=2, allow_nan=False, ensure_ascii=False)
-            atomic_write(self.path / "report.json", text + "\n")
+            scores.save(self.path)
+            circuit.save(self.path)
 
     @property
     def finished(self) -> bool:
         """Whether scores and circuit are there, by the main process's eyes."""
-        there = all((self.path / name).is_file() for name in _RESULTS[:2])
-        return bool(runtime.number_from_main(there))
+        return runtime.text_from_main(state(self.path)) == FINISHED
+
+
+def state(path: Path) -> str:
+    """What a folder holds: "new", "begun", "goes on from step 40" or "finished"."""
+    if not (path / _CONFIG).exists():
+        return "new"
+    if all((path / name).is_file() for name in _RESULTS[:2]):
+        return FINISHED
+    steps = _steps(path)
+    return f"goes on from step {steps[0]}" if steps else "begun"
+
+
+def _steps(path: Path) -> list[int]:
+    """Those of a folder's checkpoints, newest first."""
+    names = [file.stem for file in (path / _CHECKPOINTS).glob("*.safetensors")]
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -308,7 +308,7 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
         listed = ", ".join(f"{key[9:]} {found[key][0]} -> {found[key][1]}" for key in versions)
         warnings.warn(
             f"{path} was begun with other versions ({listed}): going on may not give the same bits",
-            stacklevel=4,
+            stacklevel=5,  # whoever called discover
         )
 
 

@@ -78,11 +78,6 @@ def together() -> Iterator[None]:
         ) from error
 
 
-def barrier() -> None:
-    """Returns once every process has come here."""
-    total(torch.zeros(1))
-
-
 def total(tensor: Tensor) -> Tensor:
     """The sum of every process's tensor, the same bits in each; `tensor` itself is left as it is.
 

@@ -52,6 +52,20 @@ def test_a_torn_checkpoint_costs_the_steps_since_the_one_before(tmp_path):
     assert records(tmp_path / "torn") == records(tmp_path / "whole")
 
 
+def test_without_a_checkpoint_that_can_be_read_it_begins_anew(tmp_path):
+    model, broken = tiny.model("gpt2"), tmp_path / "broken"
+    whole = discover(model, TASK, BUDGET, out=tmp_path / "whole")
+    with pytest.raises(Stop):
+        discover(model, TASK, BUDGET, out=broken, progress=stop_after(11))
+    for file in (broken / "checkpoint").iterdir():
+        file.write_bytes(file.read_bytes()[:-100])
+    with pytest.warns(UserWarning, match="is skipped, it can't be read"):
+        found = discover(model, TASK, BUDGET, out=broken)
+    assert values(broken) == values(tmp_path / "whole")
+    assert records(broken) == records(tmp_path / "whole")
+    assert [one["step"] for one in found.history] == [one["step"] for one in whole.history]
+
+
 # Importing torch takes longer than all of the runs, so one process forks them. Each kills itself as
 # it is about to open, rename, remove or lock something in its folder: the n-th time, n random.
 KILLER = """

@@ -80,7 +80,7 @@ def _methods(
 ) -> Iterator[tuple[str, Method]]:
     """A method's runs: what each is called, and its hyperparameters."""
     name = given.get("name")
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ConfigError(f"{where}: name is {name!r}; there are {', '.join(METHODS)}")
     kind, label = METHODS[name], given.get("label", name)
     types, preset = _types(kind), given.get("paper", False)

@@ -44,6 +44,7 @@ class Command:
     quiet: Switch = False  # print the result alone
 
     def __call__(self) -> None:
+        flags.check_least(self, batch_size=1, seed=0)
         with runtime.connected(self.device):
             self.measure()
 

@@ -25,7 +25,6 @@ from edgewise.report import Report
 from edgewise.tasks import Task
 
 DEFAULT = "edge-pruning"
-FINISHED = "finished"
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,11 @@ class Discover:
     @property
     def finished(self) -> bool:
         """Whether the folder holds the circuit already."""
-        return runtime.text_from_main(self._state()) == FINISHED
+        return runtime.text_from_main(self._state()) == runs.FINISHED
 
     def _state(self) -> str:
         """Of the folder."""
-        out = self.command.out
-        if self.command.overwrite or not (out / "config.json").exists():
-            return "new"
-        if (out / "circuit.json").exists():
-            return FINISHED
-        steps = [int(file.stem) for file in (out / "checkpoint").glob("*.safetensors")]
-        return f"goes on from step {max(steps)}" if steps else "begun"
+        return "new" if self.command.overwrite else runs.state(self.command.out)
 
     def searched(self, model: Model, task: Task, output: Output) -> Found:
         """The circuit, searched for or from the folder."""
@@ -138,11 +131,7 @@ class Discover:
         session.check_task(command.task, self.sizes)
         with self.naming_flags():
             self.method.check()
-        for flag, least in (("eval_batch_size", 1), ("seed", 0)):
-            if (value := getattr(command, flag)) < least:
-                raise ConfigError(
-                    f"--{flag.replace('_', '-')} {value}: it must be at least {least}"
-                )
+        flags.check_least(command, eval_batch_size=1, seed=0)
         if command.memory is not None and not command.memory > 0:
             raise ConfigError(f"--memory {command.memory}: it must be above 0, in GB")
         if command.dtype not in ("auto", *DTYPES):
@@ -171,7 +160,7 @@ class Discover:
         """What is about to be done, in a few lines."""
         command, searched = self.command, search_dtype(model, self.method)
         method = f"{self.method.name}: {_chosen(self.method)}, {command.ablation} ablation"
-        if searched != str(model.dtype).removeprefix("torch."):
+        if searched != model.dtype_name:
             method += f", searched in {searched}"
         lines = {"method": method, "out": f"{command.out} ({self._state()})"}
         return "\n".join([session.subject(model, task), session.labelled(lines)])
@@ -230,7 +219,8 @@ def parse(argv: Sequence[str]) -> Discover:
     if "--paper" in argv:
         if not hasattr(kind, "paper"):
             raise ConfigError(f"--paper: no hyperparameters were published for {name}")
-        default = kind.paper(_given(argv, "--task") or "")
+        task = _given(argv, "--task")  # without one the parser says so, or gives help
+        default = None if task is None else kind.paper(task)
         if _given(argv, "--density") or _given(argv, "--edges"):
             raise ConfigError(
                 "--paper: the preset ends at a sparsity, and its circuit has as many edges as its "

@@ -82,8 +82,7 @@ class Command:
                 f"--test {self.test} is for another task, which --task names: a run's own prompts "
                 "are those that it set aside"
             )
-        if self.batch_size < 1:
-            raise ConfigError(f"--batch-size {self.batch_size}: it must be at least 1")
+        flags.check_least(self, batch_size=1, seed=0)
 
 
 def parse(argv: Sequence[str]) -> Command:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, arg
 
+from edgewise.errors import ConfigError
+
 T = TypeVar("T")
 
 OWN = "test"  # the split whose report belongs to the run folder
@@ -57,6 +59,13 @@ def plain(kind: type, default: Any = None) -> type:
     )
     made.__doc__ = (kind.__doc__ or "").partition("\n")[0]
     return made
+
+
+def check_least(command: Any, **least: int) -> None:
+    """ConfigError for a field that is below the least that it can be."""
+    for name, bound in least.items():
+        if (value := getattr(command, name)) < bound:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: it must be at least {bound}")
 
 
 def as_typed(message: str, kind: type) -> str:

@@ -91,7 +91,7 @@ def _checked(name: str) -> dict[str, Any]:
         "writers": graph.n_writers,
         "readers": graph.n_readers,
         "edges": graph.n_edges,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": model.dtype_name,
         "logit error": proof.logits,
         "proof": str(proof),
     }

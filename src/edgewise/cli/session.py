@@ -73,11 +73,11 @@ def tokenizer_of(model: Model) -> Any:
 
 def subject(model: Model, task: Task) -> str:
     """The model, the task and its first pair of prompts, in a few lines."""
-    graph, dtype = model.graph, str(model.dtype).removeprefix("torch.")
+    graph = model.graph
     sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
     lines = {
         "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
-        f"{graph.n_edges:,} edges, {dtype} on {model.device}",
+        f"{graph.n_edges:,} edges, {model.dtype_name} on {model.device}",
         "task": f"{task.name}: {sizes} prompts",
         "": sample(task, "train", model),
     }
@@ -94,14 +94,10 @@ def labelled(lines: Mapping[str, str]) -> str:
 def sample(task: Task, split: str, model: Model) -> str:
     """The first pair of prompts, with the answer that is expected of the clean one."""
     example = task.examples(split)[0]
-
-    def text(ids: tuple[int, ...]) -> str:
-        return model.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-
     end = example.positions[0] + 1
     return (
-        f"{text(example.clean[:end])!r} -> {text(example.answers)!r}\n"
-        f"{text(example.corrupted[:end])!r}"
+        f"{model.text(example.clean[:end])!r} -> {model.text(example.answers)!r}\n"
+        f"{model.text(example.corrupted[:end])!r}"
     )
 
 

@@ -92,7 +92,7 @@ def _title(task: Task) -> str:
 
 def _tokens(model: Model, example: Example) -> dict[str, Any]:
     def text(token: int) -> str:
-        return model.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+        return model.text((token,))
 
     return {
         "clean": [text(token) for token in example.clean],

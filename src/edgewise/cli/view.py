@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -12,8 +12,6 @@ from edgewise.cli import flags
 from edgewise.cli.flags import MaybePath, Switch
 from edgewise.cli.output import Output
 from edgewise.page import view
-from edgewise.report import Report
-from edgewise.scores import EdgeScores
 
 MaybeOther = Annotated[Positional[Path | None], arg(metavar="[PATH]", help_behavior_hint="")]
 
@@ -31,16 +29,9 @@ class Command:
         circuit = Circuit.load(self.run)
         folder = self.run if self.run.is_dir() else self.run.parent
         out = self.out or folder / ("circuit.html" if self.other is None else "difference.html")
-        given: dict[str, Any] = {}
-        if self.run.is_dir():
-            given["run"] = self.run
-            if (self.run / "scores.safetensors").exists():
-                given["scores"] = EdgeScores.load(self.run)
-            if (self.run / "report.json").exists():
-                given["report"] = Report.load(self.run)
-        if self.other is not None:
-            given["other"] = Circuit.load(self.other)
-        file = view(circuit, out, **given)
+        run = self.run if self.run.is_dir() else None  # whose scores, report, ... `view` reads
+        other = None if self.other is None else Circuit.load(self.other)
+        file = view(circuit, out, run=run, other=other)
         Output(self.json).result(
             f"{file}: {len(circuit):,} edges; open it in a browser",
             {"file": str(file), "edges": len(circuit)},

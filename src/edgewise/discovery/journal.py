@@ -32,9 +32,14 @@ class Journal:
             self.history, self.earlier = folder.records(), float(saved[2]["seconds"])
         return saved
 
+    @property
+    def seconds(self) -> float:
+        """Spent so far, interruptions left out."""
+        return self.earlier + time.monotonic() - self.began
+
     def write(self, step: int, tensors: Mapping[str, Tensor], **record: float | int) -> None:
         """Report a record, and save what going on from it takes."""
-        seconds = self.earlier + time.monotonic() - self.began
+        seconds = self.seconds
         whole = {"step": step, **record, "seconds": seconds}
         self.history.append(whole)
         self.search.report(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from edgewise import runs, runtime
-from edgewise.ablation import Ablation
+from edgewise.ablation import Ablation, check_kind
 from edgewise.circuit import Circuit
 from edgewise.discovery.acdc import ACDC, acdc
 from edgewise.discovery.attribution import EAP, EAPIG, check_metric, eap, eap_ig
@@ -80,8 +80,7 @@ def discover(
         known = ", ".join(kind.__name__ for kind in _SEARCHES)
         raise ConfigError(f"no method {method!r}: discover takes one of {known}")
     check(method, model.graph, task)
-    if ablation not in ("interchange", "mean", "zero"):
-        raise ConfigError(f"ablation must be 'interchange', 'mean' or 'zero', not {ablation!r}")
+    check_kind(ablation)
     if seed < 0:
         raise ConfigError(f"seed={seed}: it must be 0 or more")
     at_most = None if memory_gb is None else prompts_within(model, task, memory_gb)
@@ -126,7 +125,7 @@ def describe(
             "model_type": model.config.model_type,
             "revision": getattr(model.config, "_commit_hash", None),
             "weights": weights_fingerprint(model.hf),
-            "dtype": str(model.dtype).removeprefix("torch."),
+            "dtype": model.dtype_name,
             "embeddings": model.graph.embeddings,
         },
         "task": {**task.description, "name": task.name, "fingerprint": task.fingerprint()},
@@ -180,7 +179,7 @@ def search_dtype(model: Model, method: Method) -> str:
     """What the model is searched in, here: see `EdgePruning.precision`."""
     if _chooses(model, method) and multiplies_bfloat16(model.device):
         return "bfloat16"
-    return str(model.dtype).removeprefix("torch.")
+    return model.dtype_name
 
 
 def _chooses(model: Model, method: Method) -> bool:

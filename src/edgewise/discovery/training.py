@@ -24,6 +24,7 @@ from edgewise.discovery.attribution import eap_values
 from edgewise.discovery.batches import Batches
 from edgewise.discovery.edge_pruning import EdgePruning
 from edgewise.discovery.found import Result, Search, n_kept
+from edgewise.discovery.journal import Journal
 from edgewise.errors import NonFiniteError
 from edgewise.ops import gates
 from edgewise.ops.kl import kl_rows
@@ -36,15 +37,14 @@ from edgewise.workspace import Workspace
 def train(method: EdgePruning, search: Search) -> Result:
     """Train the gates, from the last checkpoint if there is one, and round them."""
     run = _Training(method, search)
-    saved = None if search.folder is None else search.folder.load_checkpoint()
+    saved = run.journal.restore()
     if saved is None:
         run.start()
         run.save(0)
-        first = 0
     else:
-        first = run.restore(*saved)
-    run.first, run.entered = first, time.monotonic()
-    for step in range(first, method.steps):
+        run.first = run.restore(*saved[:2])
+    run.entered = time.monotonic()
+    for step in range(run.first, method.steps):
         run.advance(step)
         if (step + 1) % method.checkpoint_every == 0 or step + 1 == method.steps:
             run.save(step + 1)
@@ -74,18 +74,15 @@ class _Training:
         memory = method.cache_gb * 1e9
         self.batches = Batches(search, method.batch_size, memory, method.steps)
         self.workspace = Workspace()
-        self.history: list[Mapping[str, Any]] = []
-        self.earlier, self.began = 0.0, time.monotonic()
-        self.first, self.entered = 0, self.began  # where this process takes the steps up, and when
+        self.journal = Journal(search, "training", method.steps)
+        self.first, self.entered = (
+            0,
+            self.journal.began,
+        )  # where this process takes the steps up, and when
 
     @property
     def trained(self) -> list[Tensor]:
         return [p for group in self.optimiser.param_groups for p in group["params"]]
-
-    @property
-    def seconds(self) -> float:
-        """Spent on this run so far, interruptions left out."""
-        return self.earlier + time.monotonic() - self.began
 
     # --- start, save, restore --------------------------------------------------------------------
 
@@ -116,21 +113,16 @@ class _Training:
             tensors[f"value.{i}"] = p.detach()
             for name, value in self.optimiser.state[p].items():
                 tensors[f"{name}.{i}"] = value
-        self.search.folder.save_checkpoint(step, tensors, {"seconds": self.seconds})
+        self.search.folder.save_checkpoint(step, tensors, {"seconds": self.journal.seconds})
 
     @torch.no_grad()
-    def restore(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
+    def restore(self, step: int, tensors: Mapping[str, Tensor]) -> int:
         for i, p in enumerate(self.trained):
             p.copy_(tensors[f"value.{i}"])
             for key in (k for k in tensors if k.endswith(f".{i}") and not k.startswith("value")):
                 name = key.rsplit(".", 1)[0]
                 there = "cpu" if name == "step" else p.device
                 self.optimiser.state[p][name] = tensors[key].to(there)
-        self.earlier = float(state["seconds"])
-        folder = self.search.folder
-        assert folder is not None
-        folder.truncate(step + 1)
-        self.history = folder.records()
         return step
 
     # --- a step ----------------------------------------------------------------------------------
@@ -176,9 +168,9 @@ class _Training:
             "kl": kl.item(),
             "density": (effective > 0).float().mean().item(),
             "target": target,
-            "seconds": self.seconds,
+            "seconds": self.journal.seconds,
         }
-        self.history.append(record)
+        self.journal.history.append(record)
         done = (time.monotonic() - self.entered) / (step + 1 - self.first)
         self.search.report(
             record,
@@ -260,7 +252,7 @@ class _Training:
         """Scores and how many edges to keep."""
         if self.method.control == "budget":
             values = self.log_alpha.detach()
-            return Result(self._scores(values), self.kept, tuple(self.history))
+            return Result(self._scores(values), self.kept, tuple(self.journal.history))
         soft = gates.deterministic(self.log_alpha.detach())
         if self.method.nodes:
             soft = soft * gates.deterministic(self.nodes.detach())[self.writer_of]
@@ -269,7 +261,7 @@ class _Training:
             kept = round(float(soft.sum(dtype=torch.float64)))
         # Ties at 0 are broken by the gates themselves.
         tie = 1e-6 * torch.sigmoid(self.log_alpha.detach())
-        return Result(self._scores(soft + tie), kept, tuple(self.history))
+        return Result(self._scores(soft + tie), kept, tuple(self.journal.history))
 
     def _scores(self, values: Float[Tensor, " E"]) -> EdgeScores:
         return EdgeScores(self.graph, values.float().cpu().numpy())

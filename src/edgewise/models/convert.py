@@ -6,7 +6,6 @@ cache, named after the file's SHA-256 and the version of `transformers` that rea
 appears by a rename, whole or not at all.
 """
 
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -24,7 +23,7 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from edgewise.errors import ModelError
-from edgewise.files import readable, require_space
+from edgewise.files import readable, require_space, sha256_file
 
 MAGIC = b"GGUF"
 PARTIAL = ".partial-"
@@ -50,7 +49,7 @@ def converted(
         if file.read(len(MAGIC)) != MAGIC:
             raise ModelError(f"{name}: {parts[0]} is not a GGUF file (it doesn't start with GGUF)")
     cache = cache_folder(cache_dir)
-    target = cache / f"{_sha256(parts)[:16]}-transformers-{transformers.__version__}"
+    target = cache / f"{sha256_file(*parts)[:16]}-transformers-{transformers.__version__}"
     if target.is_dir():
         return target
     missing = [
@@ -86,7 +85,7 @@ def _convert(gguf: Path, folder: Path, name: str) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(**source)
         _say(f"{name}: de-quantising")
-        with _bars_on_terminals_only():
+        with _quiet_unless_terminal():
             model, info = AutoModelForCausalLM.from_pretrained(
                 **source, **dense, dtype=torch.float32, output_loading_info=True
             )
@@ -103,7 +102,7 @@ def _convert(gguf: Path, folder: Path, name: str) -> None:
     size = sum(p.numel() * p.element_size() for p in model.parameters())
     require_space(folder.parent, size)
     _say(f"{name}: writing {readable(size)} to {folder.parent.parent}")
-    with _bars_on_terminals_only():
+    with _quiet_unless_terminal():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     _say(f"{name}: converted in {time.monotonic() - start:.0f} s")
@@ -122,15 +121,6 @@ def _assemble(parts: tuple[Path, ...], work: Path) -> Path:
     return whole
 
 
-def _sha256(parts: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def _sweep(cache: Path) -> None:
     """Remove what killed conversions left behind."""
     for folder in cache.glob(f"{PARTIAL}*"):
@@ -144,7 +134,7 @@ def _say(line: str) -> None:
 
 
 @contextmanager
-def _bars_on_terminals_only() -> Iterator[None]:
+def _quiet_unless_terminal() -> Iterator[None]:
     """A progress bar rewrites its line, which a log file shows as many; `_say` is heard in both."""
     if sys.stderr.isatty():
         yield

@@ -6,6 +6,7 @@ with final hidden states. What lies between is `blocks`.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -79,6 +80,17 @@ class Model:
         return self.hf.get_input_embeddings().weight.device
 
     @property
+    def dtype_name(self) -> str:
+        """ "float32", "bfloat16", ..."""
+        return str(self.dtype).removeprefix("torch.")
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What tokens say, special ones too; their numbers for a model without a tokenizer."""
+        if self.tokenizer is None:
+            return " ".join(map(str, ids))
+        return self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.hf.get_input_embeddings().weight.dtype
 
@@ -104,10 +116,18 @@ class Model:
         DataError for a token that the model doesn't have.
         """
         known = self.hf.get_input_embeddings().weight.shape[0]
-        if int(input_ids.max()) >= known:
+        low, high = map(int, input_ids.aminmax())
+        if low < 0 or high >= known:
             raise DataError(
-                f"token {int(input_ids.max())} is none of the model's {known:,}: make the prompts "
-                "with its own tokenizer (model.tokenizer)"
+                f"token {low if low < 0 else high} is none of the model's {known:,}: make the "
+                "prompts with its own tokenizer (model.tokenizer)"
+            )
+        length = input_ids.shape[1]
+        most = getattr(self.config, "max_position_embeddings", length)
+        if self.family.setting("positions", self.config) and length > most:
+            raise DataError(
+                f"prompts of {length:,} tokens: the model has {most:,} learned positions; take "
+                "shorter prompts"
             )
         base, calls, entry = self._outer_shadow
         calls.clear()

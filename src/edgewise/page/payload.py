@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,7 @@ def payload(
             "kept": _places(edges, other.kept),
             "label": _label(other),
             "facts": _facts(other, {}),
-            "overlap": {
-                "intersection": overlap.intersection,
-                "union": overlap.union,
-                "iou": overlap.iou,
-                "expected": overlap.expected,
-                "p_value": overlap.p_value,
-            },
+            "overlap": {**asdict(overlap), "iou": overlap.iou},
         }
     return data
 
@@ -211,13 +206,13 @@ def _clean(value: Any) -> Any:
     return _short(value)
 
 
-def _short(value: Any, digits: int = 5) -> float | int | None:
-    """A number in `digits` significant digits; infinities as the largest float32, NaN as None."""
+def _short(value: Any) -> float | int | None:
+    """A number in five significant digits; infinities as the largest float32, NaN as None."""
     if not isinstance(value, int | float) or isinstance(value, int):
         return value if isinstance(value, int) else None
     if math.isnan(value):
         return None
     if math.isinf(value):
         value = math.copysign(3.4e38, value)
-    short = float(f"{value:.{digits}g}")
+    short = float(f"{value:.5g}")
     return int(short) if short.is_integer() and abs(short) < 1e9 else short
