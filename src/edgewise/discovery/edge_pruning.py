@@ -95,7 +95,7 @@ class EdgePruning:
     init_log_alpha: float = 10.0
     rounding: Literal["count", "threshold"] = "count"
     precision: Literal["auto", "model"] = "auto"
-    cache_gb: float = 2.0
+    cache_gb: float = 4.0
     checkpoint_every: int = 25
 
     @classmethod
