@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from commands import refused
+from commands import discover, refused, without
 from edgewise import cli
 from edgewise.cli import curve
 from edgewise.curve import cmd, cpr
@@ -80,6 +80,14 @@ def test_a_seed_that_there_is_not_is_refused_first(run, passes, capsys):
     assert cli.main(["curve", str(run), "--seed", "-1"]) == 2
     assert "--seed -1: it must be at least 0" in capsys.readouterr().err
     assert not passes
+
+
+def test_scores_that_rank_no_other_sizes_come_with_a_warning(home, tmp_path, capsys):
+    argv = without(discover(home, tmp_path / "run", method="acdc"), ["--edges"])
+    assert cli.main(argv) == 0
+    capsys.readouterr()
+    assert cli.main(["curve", str(tmp_path / "run"), "--densities", "0.1"]) == 0
+    assert "warning: ACDC's scores put its own circuit first" in capsys.readouterr().err
 
 
 def test_an_interrupted_curve_goes_on(run, passes, monkeypatch, capsys):

@@ -163,11 +163,64 @@ def test_what_is_no_run_is_refused(tmp_path, capsys, command):
     [
         (["--test", "4"], "--test 4 is for another task, which --task names"),
         (["--batch-size", "0"], "--batch-size 0: it must be at least 1"),
+        (["--seed", "-1"], "--seed -1: it must be at least 0"),
+        (["--task", "nothing"], "no task 'nothing'; there are ioi"),
+        (["--task", "gone.jsonl"], "gone.jsonl: there is no such file"),
     ],
 )
 def test_an_evaluation_is_refused_before_a_model_is_loaded(home, capsys, monkeypatch, flags, said):
     monkeypatch.setattr("edgewise.cli.session.load", None)
     assert said in refused(capsys, ["evaluate", home / "eap", *flags])
+
+
+def test_a_report_that_can_t_be_written_is_refused_before_a_model_is_loaded(
+    home, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("edgewise.cli.session.load", None)
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    said = refused(capsys, ["evaluate", home / "eap", "--out", tmp_path / "no" / "report.json"])
+    assert f"you may not write to {tmp_path}" in said
+
+
+@pytest.mark.parametrize("command", ["evaluate", "curve"])
+def test_a_split_that_there_is_not_is_refused_before_any_work(home, capsys, monkeypatch, command):
+    monkeypatch.setattr("edgewise.cli.measuring.discover", None)
+    monkeypatch.setattr("edgewise.cli.measuring.evaluate", None)
+    said = refused(capsys, [command, home / "edge-pruning", "--split", "dev", "--quiet"])
+    assert "split 'dev' does not exist" in said
+
+
+def test_a_command_without_flags_says_which_it_needs(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["discover"])
+    assert ended.value.code == 2
+    assert "--model" in capsys.readouterr().err
+
+
+def test_a_flag_that_is_another_methods_points_to_the_methods_own_help(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["discover", "--method", "acdc", "--density", "0.1"])
+    assert "discover --method acdc --help" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", ["evaluate", "curve"])
+def test_a_run_whose_model_or_prompts_have_moved(home, tmp_path, capsys, command):
+    run, config = tmp_path / "run", read_config(home / "eap")
+    shutil.copytree(home / "eap", run)
+    config["model"]["name"] = "was/here"
+    (run / "config.json").write_text(json.dumps(config))
+    argv = [command, run, "--quiet", *(["--densities", "0.3"] if command == "curve" else [])]
+    said = refused(capsys, argv)
+    assert (
+        f"{run} is of the model 'was/here', which can't be loaded from here: --model says" in said
+    )
+    argv += ["--model", home / "model"]
+    assert cli.main(list(map(str, argv))) == 0
+    capsys.readouterr()
+    config["task"]["jsonl"] = "was.jsonl"
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "report.json").unlink()
+    assert "are in was.jsonl, which is no file from here" in refused(capsys, argv)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "curve"])

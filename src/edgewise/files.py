@@ -101,6 +101,14 @@ class Lock:
     __del__ = close
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """RunError if `path`, which may not exist yet, can't be written."""
+    path = Path(path)
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(place, os.W_OK | os.X_OK if place.is_dir() else os.W_OK):
+        raise RunError(f"{path} can't be written: you may not write to {place}")
+
+
 def require_space(folder: str | os.PathLike[str], n_bytes: int) -> None:
     """DiskError unless `n_bytes` are free on the disk of `folder`, which need not exist yet."""
     folder = Path(folder).absolute()

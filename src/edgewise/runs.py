@@ -30,7 +30,7 @@ from torch import Tensor
 from edgewise import files, runtime
 from edgewise.circuit import Circuit
 from edgewise.errors import NonFiniteError, RunError
-from edgewise.files import atomic_write, require_space
+from edgewise.files import atomic_write, require_space, require_writable
 from edgewise.scores import EdgeScores
 
 FORMAT = "edgewise-run/1"
@@ -39,7 +39,8 @@ SPACE = 10_000_000  # bytes: scores, circuit, report and metrics of a run of any
 CHECKPOINTS = 2  # kept; the older one is for a disk that loses the newer
 
 _CONFIG, _METRICS, _CHECKPOINTS, _LOCK = "config.json", "metrics.jsonl", "checkpoint", ".lock"
-_COST = "method.cache_gb"  # what changes the seconds and nothing else
+# What changes the seconds, or what an interruption costs, and nothing else.
+_COSTS = ("method.cache_gb", "method.checkpoint_every")
 _ANEW = "`edgewise discover --overwrite` deletes the run and starts again"  # no other command does
 _RESULTS = ("scores.safetensors", "circuit.json", "report.json", "attention.json")
 
@@ -66,8 +67,8 @@ class RunFolder:
         space        bytes that the run will write, asked of the disk now (DiskError)
 
         Raises RunError if the folder holds another run (naming what differs), something that is no
-        run, or one that another process is writing. The method's cache_gb may differ, and with
-        a warning "versions".
+        run, or one that another process is writing. The method's cache_gb and checkpoint_every
+        may differ, and with a warning "versions".
         """
         path = Path(path)
         # As it will be read: tuples become lists.
@@ -275,9 +276,7 @@ def check(
             f"{path} has no {_CONFIG} but {', '.join(ours)}, which a run would replace: choose "
             f"another folder (--out), or delete them; {_ANEW}"
         )
-    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise RunError(f"{path} can't be written: you may not write to {place}")
+    require_writable(path)
     require_space(path, space)
 
 
@@ -293,7 +292,7 @@ def _refuse_another(path: Path, old: Mapping[str, Any], new: Mapping[str, Any]) 
     both = old.keys() & new.keys()
     found = differences(*({key: one[key] for key in one if key in both} for one in (old, new)))
     versions = [key for key in found if key.startswith("versions")]
-    others = [key for key in found if key not in versions and key != _COST]
+    others = [key for key in found if key not in versions and key not in _COSTS]
     if others:
         width = max(map(len, others))
         table = "".join(

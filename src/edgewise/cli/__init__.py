@@ -36,6 +36,14 @@ edgewise discover --model smollm2-135m --task ioi --method edge-pruning \\
 
 INTERRUPTED = 130
 
+REFUSED = (  # by the file system
+    PermissionError,
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code; SystemExit after --help and misspelt flags."""
@@ -59,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgewiseError as error:
         print(f"edgewise{_which()}: {error}", file=sys.stderr)
         return 2
-    except (PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+    except REFUSED as error:
         print(f"edgewise: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

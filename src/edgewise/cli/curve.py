@@ -13,7 +13,7 @@ from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.cli.session import Finished
 from edgewise.curve import DENSITIES, sizes_at
-from edgewise.discovery import EAP
+from edgewise.discovery import ACDC, EAP
 from edgewise.evaluation import measured
 from edgewise.models.model import Model
 from edgewise.report import Report, Row
@@ -35,8 +35,9 @@ class Command:
     run: Positional[Path]  # a run folder
     densities: tuple[float, ...] = DENSITIES  # kept edges / all edges; MIB's ten unless given
     split: str = OWN  # train, validation or test
-    seed: int = 0  # of the bootstrap
+    seed: MaybeInt = None  # of the bootstrap; the run's own unless given
     batch_size: int = 32  # prompts at a time
+    model: MaybeText = None  # where the run's model is now, if it has moved
     device: MaybeText = None  # cpu, cuda, ...
     shards: MaybeInt = None  # processes of torchrun that share the weights; each has all else
     offload: MaybePlace = None  # disk: weights stay in their files and come block by block
@@ -65,9 +66,15 @@ class Command:
         self, run: Finished, report: Report | None, file: Path, sizes: list[int], output: Output
     ) -> Report:
         """The report with all the points, saved as they come."""
-        output.say(f"loading {run.config['model']['name']}")
-        model = run.model(None, self.device, self.shards, self.offload)
+        output.say(f"loading {self.model or run.config['model']['name']}")
+        model = run.model(None, self.device, self.shards, self.offload, self.model)
         task = run.task(model)
+        task.examples(self.split)
+        if run.config["method"]["name"] == ACDC.name:
+            output.warn(
+                "ACDC's scores put its own circuit first and rank no others: points of other "
+                "sizes say little"
+            )
         if not runtime.number_from_main((self.run / attention.FILE).exists()):
             save_patterns(self.run, model, task, run.circuit, run.config["ablation"])
         if report is None:
@@ -78,7 +85,7 @@ class Command:
                 output,
                 split=self.split,
                 ablation=run.config["ablation"],
-                seed=self.seed,
+                seed=self._seed(run),
                 batch_size=self.batch_size,
                 with_eap=run.config["method"]["name"] != EAP.name,
             )
@@ -89,6 +96,9 @@ class Command:
             report = self._pass(model, task, run, report, points, len(todo) - start, output)
             saved(report, file)
         return report
+
+    def _seed(self, run: Finished) -> int:
+        return run.config["seed"] if self.seed is None else self.seed
 
     def _pass(
         self,
@@ -108,7 +118,7 @@ class Command:
                 self.split,
                 ablation=run.config["ablation"],
                 batch_size=self.batch_size,
-                seed=self.seed,
+                seed=self._seed(run),
                 progress=progress,
             )
         for (by, _), row in zip(points, rows, strict=True):

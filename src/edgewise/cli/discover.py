@@ -6,6 +6,7 @@ The flags are the fields of `Command` and those of the method that --method name
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from tyro.conf import arg
 
 from edgewise import runs, runtime
 from edgewise.cli import flags, session
-from edgewise.cli.flags import OWN, MaybeFloat, MaybeInt, MaybePlace, MaybeText, Switch
+from edgewise.cli.flags import OWN, Ablation, MaybeFloat, MaybeInt, MaybePlace, MaybeText, Switch
 from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
@@ -40,7 +41,7 @@ class Command:
     validation: MaybeInt = None  # prompts set aside
     test: MaybeInt = None  # unseen prompts to be measured on
     seed: int = 0  # of everything random
-    ablation: Literal["interchange", "mean", "zero"] = "interchange"  # what absent edges carry
+    ablation: Ablation = "interchange"  # what absent edges carry
     embeddings: Literal["joint", "split", "free"] = "joint"  # split: tokens apart from positions
     dtype: str = "auto"  # float32, bfloat16, float16 or float64; auto is float32 on a CPU
     device: MaybeText = None  # cpu, cuda, ...; a GPU if there is one
@@ -235,7 +236,8 @@ def parse(argv: Sequence[str]) -> Discover:
         ],
     )
     shape.__doc__ = f"{Command.__doc__} Methods: {', '.join(METHODS)}."
-    given = flags.parse(shape, argv, "discover")
+    own = f" --method {name}" if _given(argv, "--method") else ""  # whose --help lists its flags
+    given = flags.parse(shape, argv, f"discover{own}")
     method = kind(**vars(given.method))
     # A number of edges replaces the default density, not one that was typed.
     if getattr(method, "edges", None) is not None and _given(argv, "--density") is None:
@@ -245,7 +247,7 @@ def parse(argv: Sequence[str]) -> Discover:
 
 def _given(argv: Sequence[str], flag: str) -> str | None:
     """The value of a flag that must be known before the others can be parsed."""
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
+    for word, following in pairwise([*argv, None]):
         if word == flag:
             return following
         if word.startswith(f"{flag}="):

@@ -21,6 +21,10 @@ MaybePath = Annotated[Path | None, arg(metavar="PATH", help_behavior_hint="")]
 MaybeInt = Annotated[int | None, arg(metavar="INT", help_behavior_hint="")]
 MaybeFloat = Annotated[float | None, arg(metavar="FLOAT", help_behavior_hint="")]
 MaybePlace = Annotated[Literal["disk"] | None, arg(metavar="disk", help_behavior_hint="")]
+Ablation = Literal["interchange", "mean", "zero"]
+MaybeAblation = Annotated[
+    Ablation | None, arg(metavar="{interchange,mean,zero}", help_behavior_hint="")
+]
 MaybeText = Annotated[str | None, arg(metavar="STR", help_behavior_hint="")]
 Switch = Annotated[bool, arg(help_behavior_hint="")]
 
@@ -62,9 +66,10 @@ def plain(kind: type, default: Any = None) -> type:
 
 
 def check_least(command: Any, **least: int) -> None:
-    """ConfigError for a field that is below the least that it can be."""
+    """ConfigError for a field, if it is given, that is below the least that it can be."""
     for name, bound in least.items():
-        if (value := getattr(command, name)) < bound:
+        value = getattr(command, name)
+        if value is not None and value < bound:
             raise ConfigError(f"--{name.replace('_', '-')} {value}: it must be at least {bound}")
 
 

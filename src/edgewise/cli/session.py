@@ -9,12 +9,12 @@ from typing import Any, Literal
 from edgewise import tasks
 from edgewise.circuit import Circuit
 from edgewise.cli.output import Output
-from edgewise.errors import ConfigError, DataError, RunError, TokenizerError
+from edgewise.errors import ConfigError, DataError, ModelError, RunError, TokenizerError
 from edgewise.files import sha256_file
 from edgewise.loading import load
 from edgewise.models.fingerprint import weights_fingerprint
 from edgewise.models.model import Model
-from edgewise.runs import read_config
+from edgewise.runs import FINISHED, read_config, state
 from edgewise.scores import EdgeScores
 from edgewise.solved import FEW, solved
 from edgewise.tasks import Task
@@ -127,7 +127,9 @@ class Finished:
     def open(cls, path: Path) -> "Finished":
         """RunError if the folder holds no run, or one that is not finished."""
         config = read_config(path)
-        if not (path / "circuit.json").exists():
+        if lacking := {"model", "task", "method", "ablation", "seed"} - set(config):
+            raise RunError(f"{path}: its config.json lacks {', '.join(sorted(lacking))}")
+        if state(path) != FINISHED:
             raise RunError(
                 f"{path} has no circuit yet: its run is not finished. Type the `edgewise discover` "
                 "command that began it, and it goes on"
@@ -140,23 +142,33 @@ class Finished:
         device: str | None = None,
         shards: int | None = None,
         offload: Literal["disk"] | None = None,
+        name: str | None = None,
     ) -> Model:
-        """The run's model; RunError if its weights are others by now."""
+        """The run's model, from where it was or by another `name`; RunError if it can't be loaded,
+        or if its weights are others by now."""
         asked = self.config["model"]
-        model = load(
-            asked["name"],
-            dtype=dtype or asked["dtype"],
-            device=device,
-            revision=asked["revision"],
-            embeddings=asked["embeddings"],
-            shards=shards,
-            offload=offload,
-        )
+        try:
+            model = load(
+                name or asked["name"],
+                dtype=dtype or asked["dtype"],
+                device=device,
+                revision=None if name else asked["revision"],
+                embeddings=asked["embeddings"],
+                shards=shards,
+                offload=offload,
+            )
+        except ModelError as error:
+            if name is not None:
+                raise
+            raise RunError(
+                f"{self.path} is of the model {asked['name']!r}, which can't be loaded from here: "
+                f"--model says where it is now\n{error}"
+            ) from error
         same_dtype = dtype in (None, asked["dtype"])
         if same_dtype and weights_fingerprint(model.hf) != asked["weights"]:
             raise RunError(
-                f"{self.path} was found in other weights than those that {asked['name']} has now: "
-                "run `edgewise discover` again"
+                f"{self.path} was found in other weights than those that {name or asked['name']} "
+                "has now: run `edgewise discover` again"
             )
         return model
 
@@ -165,6 +177,11 @@ class Finished:
         asked = self.config["task"]
         tokenizer = tokenizer_of(model)
         if "jsonl" in asked:
+            if not Path(asked["jsonl"]).is_file():
+                raise RunError(
+                    f"the prompts of {self.path} are in {asked['jsonl']}, which is no file from "
+                    "here: go to the folder in which `edgewise discover` was typed"
+                )
             task = Task.from_jsonl(asked["jsonl"], tokenizer, asked["task"], asked["bos"])
         elif asked["task"] in tasks.names() and "rows" not in asked:
             sizes = {split: asked[split] for split in SIZES}

@@ -44,6 +44,7 @@ class Command:
             text = "\n\n".join(f"{name}: {what}\n{_sample(name)}" for name, what in found.items())
             output.result(text, {"tasks": found})
             return
+        flags.check_least(self, show=0, seed=0)
         session.check_task(self.name, {})
         if self.model is None:
             if self.name not in tasks.names():
