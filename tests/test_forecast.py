@@ -141,6 +141,22 @@ def test_other_batches_follow_from_two():
     assert few.flops.of(60) == many.flops.of(60)
 
 
+@pytest.mark.parametrize("batch_size", [8, 16])
+def test_another_stage_may_be_the_fullest_in_a_larger_batch(batch_size, monkeypatch):
+    """Of the 4 and 5 prompts that are counted, 4 need most for logits, 5 for the backward pass."""
+    sizes = {"n_layer": 16, "n_head": 3, "n_embd": 96, "n_positions": 64, "vocab_size": 32000}
+    config = GPT2Config(**sizes, bos_token_id=0, eos_token_id=0)
+    found = forecast(config, tokens=64, batch_size=batch_size)
+    monkeypatch.setattr("edgewise.forecast.COUNTED", 64 * 16 * batch_size)
+    counted = forecast(config, tokens=64, batch_size=batch_size)
+    assert found.memory(batch_size) == counted.memory(batch_size)
+
+
+def test_no_part_is_below_nothing():
+    assert Amount(-20, 6).of(3) == 0
+    assert Amount(-20, 6).of(4) == 4
+
+
 def test_half_the_bytes_in_half_the_bits():
     sizes = {"tokens": TOKENS, "batch_size": PROMPTS}
     wide = expected("llama-gqa")
@@ -246,8 +262,16 @@ def test_what_depends_on_values_is_refused():
 
 @pytest.mark.parametrize("given", [{"tokens": 0}, {"batch_size": 0}])
 def test_numbers_below_one_are_refused(given):
-    with pytest.raises(ConfigError, match="it must be 1 or more"):
+    with pytest.raises(ConfigError, match="it must be at least 1"):
         forecast(shape("gpt2"), **given)
+
+
+def test_no_more_tokens_than_learned_positions():
+    config = deep("gpt2").config
+    most = config.n_positions
+    with pytest.raises(ConfigError, match=rf"tokens={most + 1}: .* {most} learned positions"):
+        forecast(config, tokens=most + 1, batch_size=1)
+    assert forecast(config, tokens=most, batch_size=1).tokens == most
 
 
 @pytest.mark.slow
@@ -277,10 +301,17 @@ def test_the_command_prints_the_forecast(tmp_path, capsys):
         "largest_batch": found.largest_batch(24e9, 2),
         "ranks": 1,
     }
+    assert main([*given, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
     assert main(given) == 0
     text = capsys.readouterr().out
     assert f"{data['edges']:,} edges" in text
+    lines = [line.split() for line in text.splitlines()]
+    for part in ("weights", "block activations"):
+        assert [*part.split(), f"{data['bytes'][part] / 1e3:.3f}", "kB"] in lines
+    assert ["together", f"{data['peak_bytes'] / 1e3:.3f}", "kB"] in lines
     assert "difference buffer" in text
+    assert f"a step of 6 x 8 tokens: {data['flops'] / 1e6:.4g} MFLOP" in text
 
 
 def test_as_many_ranks_as_the_forecast_names_can_be_asked_about(tmp_path, capsys, monkeypatch):
@@ -303,6 +334,9 @@ def test_as_many_ranks_as_the_forecast_names_can_be_asked_about(tmp_path, capsys
     [
         (["--dtype", "int8"], "choose float32"),
         (["--world-size", "0"], "--world-size 0: it must be at least 1"),
+        (["--batch-size", "0"], "--batch-size 0: it must be at least 1"),
+        (["--tokens", "0"], "--tokens 0: it must be at least 1"),
+        (["--tokens", "1025"], "--tokens 1025: prompts of 1,025 tokens: the model has 1,024"),
         (["--tflops", "0"], "above 0"),
         (["--model", "no/such/model/here"], "no such folder"),
     ],

@@ -35,7 +35,8 @@ class Counter(TorchDispatchMode):
 
     stage     set by the caller: what is being done
     live      bytes alive by stage of birth
-    peak      `live` at the moment when its sum was largest since `restart`
+    peaks     by stage, `live` at its fullest moment since `restart`
+    peak      the fullest of them
     flops     operations of matrix products since `restart`: two for each multiply-add
 
     What depends on values is answered for meta tensors so: a number read out is 0, a truth is True
@@ -52,9 +53,14 @@ class Counter(TorchDispatchMode):
         self.restart()
 
     def restart(self) -> None:
-        """Begin to look for another peak, from what is alive now."""
-        self.peak = dict(self.live)
-        self._highest, self.flops = self._total, 0
+        """Begin to look for other peaks, from what is alive now."""
+        self.peaks, self.flops = {self.stage: dict(self.live)}, 0
+        self._highest = {self.stage: self._total}
+
+    @property
+    def peak(self) -> dict[str, int]:
+        """`live` at its fullest moment since `restart`."""
+        return self.peaks[max(self._highest, key=self._highest.__getitem__)]
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -83,8 +89,9 @@ class Counter(TorchDispatchMode):
         self._seen[key] = (weakref.ref(storage, self._forgetting(key)), self.stage, size)
         self.live[self.stage] += size
         self._total += size
-        if self._total > self._highest:
-            self._highest, self.peak = self._total, dict(self.live)
+        if self._total > self._highest.get(self.stage, -1):
+            self._highest[self.stage] = self._total
+            self.peaks[self.stage] = dict(self.live)
 
     def _forgetting(self, key: int) -> Callable[[object], None]:
         def forget(_: object) -> None:

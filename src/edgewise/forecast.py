@@ -1,9 +1,9 @@
 """What a step of Edge Pruning will take, from a model's config alone.
 
 The step is the engine's own, run on the meta device with every gate open in part: each tensor it
-makes is counted, and none has values. Two sizes of batch are counted. All that a step keeps or
-makes is so much whatever the batch, and so much for each prompt, which two counts tell apart; any
-other batch follows.
+makes is counted, and none has values. Two sizes of batch are counted. All that is held at a stage
+of a step is so much whatever the batch, and so much for each prompt, which two counts tell apart;
+any other batch follows. Which stage holds most depends on the batch.
 
 Shapes: B prompts of T tokens, none of them padding, no two begun alike, one answer each; W writers,
 D width.
@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from edgewise.counting import Counter, storage_bytes
 from edgewise.discovery.budget import project
-from edgewise.errors import ConfigError, ModelError
+from edgewise.errors import ConfigError, DataError, ModelError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.family import family_of
 from edgewise.models.model import Model, build
@@ -37,13 +37,13 @@ ROOM = 0.05  # of a device's memory that its context and its allocator's gaps ar
 
 @dataclass(frozen=True)
 class Amount:
-    """So much whatever the batch, and so much for each prompt."""
+    """So much whatever the batch, and so much for each prompt; never below 0."""
 
     fixed: int
     each: int
 
     def of(self, prompts: int) -> int:
-        return self.fixed + self.each * prompts
+        return max(0, self.fixed + self.each * prompts)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Forecast:
     weights        bytes of the parameters and buffers
     blocks         bytes of the parameters of all blocks, the part that ranks share
     block          bytes of the largest block: a rank holds its own and the next one whole
-    parts          bytes at the peak of a step, by what they are
+    parts          bytes at a step's fullest stage with the batch that was asked about, by what they
+                   are
     flops          operations of the matrix products of a step, reference runs included
     """
 
@@ -128,11 +129,12 @@ def forecast(
              the hardware multiplies that: then this is bfloat16, and the model itself comes on top
 
     Raises ModelError for a config that no family reads and for a model whose work depends on its
-    values (experts chosen by a router), ConfigError for numbers below 1.
+    values (experts chosen by a router), ConfigError for numbers below 1 and for more tokens than
+    the model has learned positions.
     """
     for what, value in (("tokens", tokens), ("batch_size", batch_size)):
         if value < 1:
-            raise ConfigError(f"{what}={value}: it must be 1 or more")
+            raise ConfigError(f"{what}={value}: it must be at least 1")
     model = empty(config, dtype, embeddings)
     first = min(batch_size, max(1, COUNTED // (tokens * model.graph.n_layers)))
     batches = [_batch(prompts, tokens) for prompts in (first, first + 1)]
@@ -142,6 +144,8 @@ def forecast(
         with counter:
             search = _Gates(model)
             counts = [_step(model, search, batch, counter) for batch in batches]
+    except DataError as error:  # of prompts made here, only the length can be wrong
+        raise ConfigError(f"tokens={tokens}: {error}") from error
     except RuntimeError as error:
         raise ModelError(
             f"{config.model_type}: a step in {dtype} can't be forecast from its config: what "
@@ -149,7 +153,11 @@ def forecast(
             f"device: {error}"
         ) from error
     blocks = [list(block.module.parameters()) for block in model.blocks]
-    (parts, flops), (more, more_flops) = counts
+    (here, flops), (more, more_flops) = counts
+    stages = [
+        {part: _amount(first, size, more[stage][part]) for part, size in parts.items()}
+        for stage, parts in here.items()
+    ]
     return Forecast(
         name=name or config.model_type,
         dtype=model.dtype_name,
@@ -159,7 +167,7 @@ def forecast(
         weights=storage_bytes([*model.hf.parameters(), *model.hf.buffers()]),
         blocks=sum(map(storage_bytes, blocks)),
         block=max(map(storage_bytes, blocks)),
-        parts={part: _amount(first, parts[part], more[part]) for part in parts},
+        parts=max(stages, key=lambda parts: sum(part.of(batch_size) for part in parts.values())),
         flops=_amount(first, flops, more_flops),
     )
 
@@ -194,8 +202,8 @@ class _Gates:
 
 def _step(
     model: Model, search: _Gates, batch: Batch, counter: Counter
-) -> tuple[dict[str, int], int]:
-    """Bytes by part at the peak of a step, the weights apart, and its operations."""
+) -> tuple[dict[str, dict[str, int]], int]:
+    """Bytes by stage and part, each stage at its fullest and the weights apart; operations."""
     counter.restart()
     counter.stage = "prepare"
     ready = prepare(model, batch)
@@ -209,9 +217,9 @@ def _step(
     forward = counter.live["forward"]
     counter.stage = "logits"
     rows = kl_rows(ready.full, model.head(read), batch.token_set)
-    loss = (rows * ready.batch.weights).sum()
+    (dread,) = torch.autograd.grad((rows * ready.batch.weights).sum(), read)
     counter.stage = "backward"
-    loss.backward()
+    read.backward(dread)
     counter.stage = "gates and optimiser"
     search.log_alpha.grad = project(logits.grad, torch.sigmoid(logits.detach()))
     search.optimiser.step()
@@ -219,16 +227,19 @@ def _step(
     graph = model.graph
     wide = graph.writers_before_attention(graph.n_layers - 1)
     buffer = wide * ready.outer.tokens.count * model.width * model.dtype.itemsize
-    born = defaultdict(int, counter.peak)
-    held = min(born["prepare"], prepared)
-    kept = min(born["forward"], forward)
-    parts = {
-        "difference buffer": min(kept, buffer),
-        "gradient buffer": min(max(0, kept - buffer), buffer),
-        "kept projections": max(0, kept - 2 * buffer),
-        "cached run": max(0, held - full),
-        "logits": born["logits"] + min(held, full),
-        "gates and optimiser": born["gates and optimiser"],
-    }
-    parts["block activations"] = sum(born.values()) - sum(parts.values())
-    return parts, counter.flops
+
+    def parts(peak: dict[str, int]) -> dict[str, int]:
+        born = defaultdict(int, peak)
+        held = min(born["prepare"], prepared)
+        kept = min(born["forward"], forward)
+        found = {
+            "difference buffer": min(kept, buffer),
+            "gradient buffer": min(max(0, kept - buffer), buffer),
+            "kept projections": max(0, kept - 2 * buffer),
+            "cached run": max(0, held - full),
+            "logits": born["logits"] + min(held, full),
+            "gates and optimiser": born["gates and optimiser"],
+        }
+        return found | {"block activations": sum(born.values()) - sum(found.values())}
+
+    return {stage: parts(peak) for stage, peak in counter.peaks.items()}, counter.flops

@@ -11,6 +11,8 @@ from edgewise.errors import ConfigError
 from edgewise.table import aligned
 
 DEVICES = (24, 40, 80, 141)  # GB of memory that GPUs come with
+BYTES = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+WORK = {"TFLOP": 1e12, "GFLOP": 1e9, "MFLOP": 1e6}
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Command:
 
     def __call__(self) -> None:
         output = Output(self.json)
+        flags.check_least(self, batch_size=1, tokens=1)
         if self.world_size is not None and self.world_size < 1:
             raise ConfigError(f"--world-size {self.world_size}: it must be at least 1")
         if self.tflops is not None and self.tflops <= 0:
@@ -38,14 +41,18 @@ class Command:
 
         if self.dtype not in DTYPES:
             raise ConfigError(f"--dtype {self.dtype}: choose {', '.join(DTYPES)}")
-        found = forecast(
-            config_of(self.model),
-            name=self.model,
-            tokens=self.tokens,
-            batch_size=self.batch_size,
-            dtype=DTYPES[self.dtype],
-            embeddings=self.embeddings,
-        )
+        config = config_of(self.model)
+        try:
+            found = forecast(
+                config,
+                name=self.model,
+                tokens=self.tokens,
+                batch_size=self.batch_size,
+                dtype=DTYPES[self.dtype],
+                embeddings=self.embeddings,
+            )
+        except ConfigError as error:
+            raise ConfigError(flags.as_typed(str(error), Command)) from error
         data = self.data(found.on_disk() if self.offload else found)
         output.result(_text(data), data)
 
@@ -88,8 +95,10 @@ def _text(data: dict[str, Any]) -> str:
     ranks, prompts = data["world_size"], data["batch_size"]
     on = "" if ranks == 1 else f" on {ranks} ranks"
     time = "" if data["seconds"] is None else f", {data['seconds']:.3g} s at the rate given"
-    memory = [[part, _gigabytes(size)] for part, size in data["bytes"].items()]
-    memory.append(["together", _gigabytes(data["peak_bytes"])])
+    parts = {**data["bytes"], "together": data["peak_bytes"]}
+    unit = _unit(data["peak_bytes"], BYTES)  # one for the column
+    memory = [[part, f"{size / BYTES[unit]:.3f} {unit}"] for part, size in parts.items()]
+    work = _unit(data["flops"], WORK)
     fits = [["on GPUs of", f"largest batch{on}", f"ranks for {prompts} prompts"]]
     for size, each in data["fits"].items():
         batch, needed = each["largest_batch"], each["ranks"]
@@ -99,7 +108,7 @@ def _text(data: dict[str, Any]) -> str:
             f"{data['model']}: {data['parameters']:,} parameters, {data['dtype']}; "
             f"{data['writers']:,} writers, {data['readers']:,} readers, {data['edges']:,} edges",
             f"a step of {prompts} x {data['tokens']} tokens{on}: "
-            f"{data['flops'] / 1e12:,.4g} TFLOP{time}",
+            f"{data['flops'] / WORK[work]:,.4g} {work}{time}",
             "",
             f"memory at its peak{'' if ranks == 1 else ', on each rank'}:",
             aligned(memory),
@@ -110,5 +119,6 @@ def _text(data: dict[str, Any]) -> str:
     )
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.3f} GB"
+def _unit(number: int, units: dict[str, float]) -> str:
+    """The largest unit of which there is one at least; else the smallest."""
+    return next((unit for unit, size in units.items() if number >= size), [*units][-1])
