@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
 )
 
 import tiny_files
+from edgewise.cli import main
 from edgewise.errors import ConfigError, ModelError
 from edgewise.loading import DTYPES, load
 from edgewise.models.bundled import BUNDLED, installed_parts
@@ -170,6 +171,36 @@ def test_names_that_lead_nowhere(name: str) -> None:
 def test_a_bad_dtype(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"'int4'.*'auto', 'float32'"):
         load(folder, dtype="int4")
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "vulkan:1", torch.device("meta")])
+def test_devices_that_compute_nothing_here(folder: Path, device: str | torch.device) -> None:
+    with pytest.raises(ConfigError, match=rf"device '{device}': .*; choose cpu, cuda, cuda:1"):
+        load(folder, device=device)
+
+
+def test_more_gpus_than_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="device 'cuda:2': the last GPU here is cuda:1"):
+        load(folder, device="cuda:2")
+
+
+def test_weights_that_are_not_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hf = tiny_files.llama()
+    hf.model.layers[1].mlp.up_proj.weight.data[0, 0] = torch.nan
+    hf.save_pretrained(tmp_path)
+    assert main(["models", "--check", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"edgewise: {tmp_path}: model.layers.1.mlp.up_proj.weight holds NaN: ")
+
+
+def test_a_check_prints_few_digits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--check", str(folder)]) == 0
+    shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert main(["models", "--check", str(folder), "--json"]) == 0
+    error = json.loads(capsys.readouterr().out)["logit error"]
+    assert shown["logit"] == f"error {error:.2g}"
 
 
 # The hub

@@ -14,7 +14,7 @@ from edgewise.errors import ModelError
 from edgewise.graph import Embeddings
 from edgewise.models.family import Family, family_named, family_of, known_families
 from edgewise.models.model import Model, build
-from edgewise.proof import identity_error, prove, prove_layout
+from edgewise.proof import check_weights, identity_error, prove, prove_layout
 
 __all__ = ["adapt", "identity_error"]
 
@@ -38,9 +38,9 @@ def adapt(
     check        prove identity and the order of readers on a small batch (`edgewise.proof`);
                  always done for a model whose type has no family
 
-    Raises ModelError for a setting that isn't handled, quantised weights, logits that differ from
-    the model's own, queries, keys and values that change places, and an unknown type that no known
-    layout fits.
+    Raises ModelError for a setting that isn't handled, quantised weights, weights or logits that
+    aren't finite, logits that differ from the model's own, queries, keys and values that change
+    places, and an unknown type that no known layout fits.
     """
     config = getattr(hf_model, "config", None)
     if config is None or not hasattr(hf_model, "get_output_embeddings"):
@@ -109,6 +109,7 @@ def _tried(hf_model: nn.Module, tokenizer: Any, name: str, embeddings: Embedding
                 stacklevel=3,
             )
             return model
+    check_weights(hf_model, name)
     found = "".join(f"\n    {reason}" for reason in close[:3])
     raise ModelError(
         f"{name}: no family for model_type {kind!r}, and no known layout fits; there are: "

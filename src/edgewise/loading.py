@@ -45,6 +45,7 @@ DTYPES = {
     "float16": torch.float16,
     "float64": torch.float64,
 }
+DEVICES = "cpu, cuda, cuda:1, ..."
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "tokenizer.model")
 
@@ -82,8 +83,9 @@ def load(
     offload    "disk" leaves the matrices of blocks in their safetensors files until they are used,
                one block at a time (`edgewise.offload`), in the files' own dtype; not with shards
 
-    Raises ConfigError for a dtype, shards or offload that can't be, ModelError for a name that
-    leads nowhere and for a model that can't be read, DiskError if a converted file finds no space.
+    Raises ConfigError for a device, dtype, shards or offload that can't be, ModelError for a name
+    that leads nowhere and for a model that can't be read, DiskError if a converted file finds no
+    space.
     """
     name = os.fspath(name)
     device = _device(device)
@@ -163,13 +165,21 @@ def refuse_quantised(config: Any, name: str) -> None:
 
 def _device(given: str | torch.device | None) -> torch.device:
     """A device that is there: a GPU unless one is given, the CPU where there is no GPU."""
-    gpu = torch.cuda.is_available()
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     try:
-        device = torch.device(given or ("cuda" if gpu else "cpu"))
+        device = torch.device(given or ("cuda" if gpus else "cpu"))
     except RuntimeError as error:
-        raise ConfigError(f"device {given!r}: choose cpu, cuda, cuda:1, ...") from error
-    if device.type == "cuda" and not gpu:
-        raise ConfigError(f"device {given!r}: torch finds no GPU here; take cpu")
+        raise ConfigError(f"device {given!r}: choose {DEVICES}") from error
+    if device.type == "cuda" and not gpus:
+        raise ConfigError(f"device {str(given)!r}: torch finds no GPU here; take cpu")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ConfigError(f"device {str(given)!r}: the last GPU here is cuda:{gpus - 1}")
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {str(given)!r}: torch can't compute there; choose {DEVICES}"
+        ) from error
     return device
 
 

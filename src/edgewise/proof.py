@@ -14,6 +14,7 @@ model's own code runs on the model's own values, which must agree within a few r
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -74,18 +75,48 @@ class Proof:
 
 
 def prove(model: Model, seed: int = 0) -> Proof:
-    """The proof, on prompts drawn by `seed`; ModelError if it fails."""
+    """The proof, on prompts drawn by `seed`; ModelError if it fails, or if the model's own logits
+    aren't finite."""
     with torch.no_grad(), _full_products():
         ids, other, mask = _prompts(model, seed)
         proof = Proof(_logits_error(model, ids, other, mask))
+        if not math.isfinite(proof.logits):
+            _check_finite(model, ids, mask)
         if model.dtype in SIXTEEN_BITS or not proof.holds:
             proof = Proof(proof.logits, *_piece_by_piece(model, ids, mask))
     if not proof.holds:
         raise ModelError(
-            f"{model.name}: read as {model.family.model_type!r}, its {proof}. It isn't what its "
+            f"{model.name}, read as {model.family.model_type!r}: {proof}. It isn't what its "
             "model_type says, or edgewise lacks a setting of it"
         )
     return proof
+
+
+def _check_finite(model: Model, ids: Int[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> None:
+    """ModelError if the model's own logits aren't finite."""
+    if _own(model, ids, mask)[mask].isfinite().all():
+        return
+    check_weights(model.hf, model.name)
+    wider = "bfloat16 or float32" if model.dtype == torch.float16 else "float64"
+    raise ModelError(
+        f"{model.name}: its logits aren't finite and its weights are: what it computes is too "
+        f"large for {model.dtype_name}; try {wider}"
+    )
+
+
+def check_weights(hf: nn.Module, name: str) -> None:
+    """ModelError for the first weight that isn't finite; buffers may be infinite, masks are."""
+    for path, tensor in [*hf.named_parameters(), *hf.named_buffers()]:
+        if tensor.isnan().any():
+            raise ModelError(
+                f"{name}: {path} holds NaN: the checkpoint is broken; take an earlier one, or "
+                "download it again"
+            )
+        if isinstance(tensor, nn.Parameter) and tensor.isinf().any():
+            raise ModelError(
+                f"{name}: {path} holds infinity: the checkpoint is broken, or its numbers are too "
+                f"large for {str(tensor.dtype).removeprefix('torch.')}; take another of either"
+            )
 
 
 def identity_error(model: Model, seed: int = 0) -> float:

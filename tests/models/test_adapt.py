@@ -103,11 +103,48 @@ def test_readers_in_the_wrong_order_are_refused(
         adapt(hf)
 
 
-def test_a_model_that_gives_nan_is_refused() -> None:
-    hf = tiny.gpt2()
-    hf.transformer.h[0].mlp.c_fc.weight.data[0, 0] = torch.nan
-    with pytest.raises(ModelError, match="by nan of the largest"):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("value", "what"), [(torch.nan, "NaN"), (torch.inf, "infinity")])
+def test_the_first_weight_that_is_not_finite_is_named(
+    dtype: torch.dtype, value: float, what: str
+) -> None:
+    hf = tiny.gpt2().to(dtype)
+    for layer in (1, 0):
+        hf.transformer.h[layer].mlp.c_fc.weight.data[0, 0] = value
+    with pytest.raises(ModelError, match=rf"gpt2: transformer\.h\.0\.mlp\.c_fc\.\w+ holds {what}:"):
         adapt(hf)
+    hf.config.model_type = "gpt2_by_another_name"
+    with pytest.raises(ModelError, match=rf"name: transformer\.h\.0\..* holds {what}:"):
+        adapt(hf)
+
+
+def test_a_buffer_that_is_not_a_number_is_named() -> None:
+    hf = tiny.llama()
+    hf.model.rotary_emb.inv_freq[0] = torch.nan
+    with pytest.raises(ModelError, match=r"llama: model\.rotary_emb\.inv_freq holds NaN:"):
+        adapt(hf)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wider"), [(torch.float16, "bfloat16 or float32"), (torch.bfloat16, "float64")]
+)
+def test_activations_that_overflow(dtype: torch.dtype, wider: str) -> None:
+    hf = tiny.llama().to(dtype)
+    hf.lm_head.weight.data.fill_(torch.finfo(dtype).max)
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ModelError, match=rf"its weights are: .* too large for {kind}; try {wider}"):
+        adapt(hf)
+
+
+def test_a_misread_model_is_not_blamed_for_what_is_infinite_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only its own logits tell that a model is broken."""
+    module = sys.modules["edgewise.proof"]
+    monkeypatch.setattr(module, "_logits_error", lambda *_: float("nan"))
+    hf = tiny.llama()
+    hf.register_buffer("mask", torch.full((2, 2), -torch.inf))
+    adapt(hf)  # its blocks decide
 
 
 # What it refuses

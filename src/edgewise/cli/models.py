@@ -29,7 +29,8 @@ class Command:
             output.result(_listed(), _known())
             return
         found = _checked(self.check)
-        output.result("\n".join(f"{key:<12}{value}" for key, value in found.items()), found)
+        shown = found | {"logit error": f"{found['logit error']:.2g}"}
+        output.result("\n".join(f"{key:<12}{value}" for key, value in shown.items()), found)
 
 
 def parse(argv: Sequence[str]) -> Command:
