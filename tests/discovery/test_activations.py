@@ -9,7 +9,7 @@ import oracle
 import tiny
 import toy
 from edgewise.discovery import EAP, EAPIG, discover
-from edgewise.discovery.attribution import Metric, task_metric
+from edgewise.discovery.attribution import MetricOrKL, task_metric
 from edgewise.errors import ConfigError
 from edgewise.models.model import Model
 from edgewise.tasks import Task
@@ -22,7 +22,7 @@ def scores(
     model: Model,
     steps: int,
     task: Task = TASK,
-    metric: Metric = "logit_difference",
+    metric: MetricOrKL = "logit_difference",
     **also: str,
 ) -> np.ndarray:
     method = EAPIG(1.0, order="value", variant="activations", steps=steps, metric=metric)
@@ -42,6 +42,7 @@ def components(model: Model) -> list[list[int]]:
     [
         ("gpt2", "split", "interchange", TASK, "logit_difference"),
         ("llama-gqa", "joint", "zero", toy.judged(2), "probability_difference"),
+        ("gpt2", "joint", "interchange", TASK, "kl"),
     ],
 )
 def test_by_its_definition(name, embeddings, ablation, task, metric):
@@ -62,7 +63,12 @@ def test_by_its_definition(name, embeddings, ablation, task, metric):
                 mask = causal.clone()
                 mask[:, group] *= step / steps
                 found = oracle.run(setting, mask.requires_grad_(), ids, other)
-                value = task_metric(found.logits[batch.rows, batch.cols], batch, metric).sum()
+                logits = found.logits[batch.rows, batch.cols]
+                if metric == "kl":
+                    p = clean.logits[batch.rows, batch.cols].detach().log_softmax(-1)
+                    value = (p.exp() * (logits.log_softmax(-1) - p)).sum(-1).mean()
+                else:
+                    value = task_metric(logits, batch, metric).sum()
                 slopes = torch.autograd.grad(value, found.reads)
                 for w in group:
                     line = clean.writes[w] - other.writes[w]

@@ -52,6 +52,12 @@ def metric(logits: Tensor, one: Example) -> Tensor:
     return row[one.answers[0]] - row[one.distractor]
 
 
+def divergence(full: Tensor, logits: Tensor, one: Example) -> Tensor:
+    """KL(full || run), the mean over a prompt's answer positions, in their own precision."""
+    p, q = (rows[list(one.positions)].log_softmax(-1) for rows in (full, logits))
+    return (p.exp() * (p - q)).sum(-1).mean()
+
+
 def ids(tokens: tuple[int, ...]) -> Tensor:
     return torch.tensor([tokens])
 
@@ -164,8 +170,10 @@ def test_one_step_of_eap_ig_is_eap():
     ("name", "dtype", "allowed"),
     [("gpt2", torch.float64, EXACT), ("llama-gqa", torch.float32, 1e-4)],
 )
-@pytest.mark.parametrize("steps", [2, 5])
-def test_eap_ig_by_its_definition(name, dtype, allowed, steps):
+@pytest.mark.parametrize(
+    ("steps", "chosen_metric"), [(2, "logit_difference"), (5, "logit_difference"), (3, "kl")]
+)
+def test_eap_ig_by_its_definition(name, dtype, allowed, steps, chosen_metric):
     """sum_n <mean over s of dM/dx_r on the line, x_w - x~_w>, by hooks on the model."""
     model = tiny.model(name, dtype=dtype)
     setting, graph = tiny.setting(model), model.graph
@@ -175,18 +183,21 @@ def test_eap_ig_by_its_definition(name, dtype, allowed, steps):
         gradient = [torch.zeros_like(clean.writes[0])] * graph.n_readers
         for s in range(1, steps + 1):
             line = torch.lerp(other.writes[0], clean.writes[0], s / steps)
-            value, reads = on_the_line(setting, line, one)
+            logits, reads = on_the_line(setting, line, one)
+            value = metric(logits, one)
+            if chosen_metric == "kl":
+                value = -divergence(clean.logits[0].detach(), logits, one)
             parts = torch.autograd.grad(value, reads)
             gradient = [g + part / steps for g, part in zip(gradient, parts, strict=True)]
         for r, w in zip(graph.reader_of, graph.writer_of, strict=True):
             difference = clean.writes[w] - other.writes[w]
             expected[r, w] += (gradient[r] * difference).sum().item() / len(TASK.splits["train"])
-    found = scores(model, method=EAPIG(steps=steps))
+    found = scores(model, method=EAPIG(steps=steps, metric=chosen_metric))
     assert error(found, expected[graph.reader_of, graph.writer_of]) < allowed
 
 
 def on_the_line(setting: oracle.Setting, stream: Tensor, one: Example) -> tuple[Tensor, list]:
-    """M of the unmasked model that starts from `stream`, and what its readers read."""
+    """Logits of the unmasked model that starts from `stream`, and what its readers read."""
 
     def replaced(_: object, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         if args:
@@ -201,7 +212,7 @@ def on_the_line(setting: oracle.Setting, stream: Tensor, one: Example) -> tuple[
         found = oracle.run(setting, ones, ids(one.clean), nothing)
     finally:
         handle.remove()
-    return metric(found.logits[0], one), found.reads
+    return found.logits[0], found.reads
 
 
 class TestCompleteness:
@@ -250,6 +261,25 @@ class TestCompleteness:
         assert left[1] > 10 * left[40], left
         assert left[10] == pytest.approx(4 * left[40], rel=0.3), left
         assert left[40] < 0.02 * abs(exact), (left, exact)
+
+    def test_the_divergence_of_the_corrupted_run_is_shared_out(self):
+        """Of KL(full || run), M(1) is 0, and M(0) compares the two prompts' own predictions."""
+        model, task = tiny.model("gpt2"), toy.task(2)
+        exact = 0.0
+        for one in task.splits["train"]:
+            with torch.no_grad():
+                full, other = (
+                    model.hf(input_ids=ids(tokens), use_cache=False).logits[0].double()
+                    for tokens in (one.clean, one.corrupted)
+                )
+            exact += divergence(full, other, one).item() / 2
+        left = []
+        for steps in (10, 40):
+            values = scores(model, task, EAPIG(steps=steps, metric="kl"))
+            left.append(values[model.graph.writer_of == 0].sum() - exact)
+        assert exact > 0.01
+        assert abs(left[0]) == pytest.approx(4 * abs(left[1]), rel=0.3), (left, exact)
+        assert abs(left[1]) < 0.05 * exact, (left, exact)
 
 
 # The metric

@@ -18,8 +18,9 @@ effect
 
 M is the logit difference of answer and distractor at the first answer token, or where there is no
 distractor the log-probability of the whole answer; or, of prompts with sets of right and wrong
-answers, their difference in probability. KL(full || circuit) has no gradient at its minimum, the
-full model.
+answers, their difference in probability. EAP-IG also takes M = -KL(full || run), as its authors
+do: a line's last run is the full model, where KL has its minimum and no gradient, but not the
+others. EAP has that run alone.
 
 As S grows, the scores of all edges out of a component add up to M(full) - M(component ablated) with
 "activations", and those of all edges out of the embedding to M(full) - M(corrupted) with "inputs".
@@ -39,7 +40,8 @@ from edgewise import runtime
 from edgewise.discovery.batches import in_order
 from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.ranking import finite, ranked
-from edgewise.errors import DataError
+from edgewise.discovery.trials import divergence
+from edgewise.errors import ConfigError, DataError
 from edgewise.gradient import FullRun
 from edgewise.graph import Graph
 from edgewise.metrics import probability_difference
@@ -53,6 +55,7 @@ from edgewise.workspace import Workspace
 
 Variant = Literal["inputs", "activations"]
 Metric = Literal["logit_difference", "probability_difference"]
+MetricOrKL = Literal["logit_difference", "probability_difference", "kl"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class EAPIG:
                       "activations": along that from each component's ablated to its clean write,
                       2 L + 1 times the work
     steps             runs on a line; 1 is EAP
-    metric            as of `EAP`
+    metric            as of `EAP`, or "kl", of at least 2 steps
     order             "magnitude" keeps edges of large effect either way, "value" those that help
     prompts           of the training split (None: all)
     batch_size        prompts at a time
@@ -100,7 +103,7 @@ class EAPIG:
     edges: int | None = None
     variant: Variant = "inputs"
     steps: int = 5
-    metric: Metric = "logit_difference"
+    metric: MetricOrKL = "logit_difference"
     order: Order = "magnitude"
     prompts: int | None = None
     batch_size: int = 16
@@ -108,6 +111,11 @@ class EAPIG:
     def check(self, graph: Graph | None = None) -> None:
         check_fields(self, steps=1, prompts=1, batch_size=1)
         check_size(self.density, self.edges, graph)
+        if self.metric == "kl" and self.steps == 1:
+            raise ConfigError(
+                "metric='kl' with steps=1: the one run is the full model, where KL has no "
+                "gradient; take at least steps=2"
+            )
 
 
 def eap(method: EAP, search: Search) -> Result:
@@ -130,19 +138,19 @@ def eap_values(
     prompts: int | None = None,
     steps: int = 1,
     variant: Variant = "inputs",
-    metric: Metric = "logit_difference",
+    metric: MetricOrKL = "logit_difference",
 ) -> Float[Tensor, " E"]:
     """Mean over training prompts of EAP-IG's scores in `steps` steps, signed; 1 step is EAP."""
     total = torch.zeros(search.model.graph.n_edges, device=search.model.device)
     gradient = _along_inputs if variant == "inputs" or steps == 1 else _along_activations
     workspace = Workspace()
-    for ready in in_order(search, batch_size, prompts, "attribution", full=False):
+    for ready in in_order(search, batch_size, prompts, "attribution", full=metric == "kl"):
         total += gradient(ready, steps, metric, workspace)
     return finite(runtime.total(total))
 
 
 def _along_inputs(
-    ready: Prepared, steps: int, metric: Metric, workspace: Workspace
+    ready: Prepared, steps: int, metric: MetricOrKL, workspace: Workspace
 ) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz at z = 1."""
     model, outer, other = ready.model, ready.outer, ready.run
@@ -157,14 +165,14 @@ def _along_inputs(
             run = FullRun(model, inputs, other, ready.own, ready.index, graphs=True)
         read = run.read.requires_grad_()
         with torch.enable_grad():
-            value = weighted(model.head(read), ready.batch, metric)
+            value = measured(metric, ready, model.head(read))
         (dread,) = torch.autograd.grad(value, read)
         total = total + run.gradient(dread, delta) / steps
     return total[torch.tensor(model.graph.valid, device=total.device)]
 
 
 def _along_activations(
-    ready: Prepared, steps: int, metric: Metric, workspace: Workspace
+    ready: Prepared, steps: int, metric: MetricOrKL, workspace: Workspace
 ) -> Float[Tensor, " E"]:
     """Weighted sum over a batch's prompts of the mean over steps of dM/dz, as each edge's writer
     goes along its line."""
@@ -176,7 +184,7 @@ def _along_activations(
         for step in range(1, steps + 1):
             z = torch.where(own, step / steps, 1.0).requires_grad_()
             logits = ready.logits(dense_mask(graph, z), workspace=workspace)
-            value = weighted(logits, ready.batch, metric)
+            value = measured(metric, ready, logits)
             total += torch.where(own, torch.autograd.grad(value, z)[0], 0.0) / steps
     return total
 
@@ -205,6 +213,13 @@ def check_metric(metric: str, task: Task, prompts: int | None = None) -> None:
             f"metric={metric!r}: {some} training prompts of {task.name!r} have no set of right or "
             "wrong answers. Use 'logit_difference', or list them (`answers`, `distractors`)"
         )
+
+
+def measured(
+    metric: MetricOrKL, ready: Prepared, logits: Float[Tensor, "A V"]
+) -> Float[Tensor, ""]:
+    """The weighted sum of M over a prepared batch's prompts."""
+    return -divergence(ready, logits) if metric == "kl" else weighted(logits, ready.batch, metric)
 
 
 def weighted(logits: Float[Tensor, "A V"], batch: Batch, metric: Metric) -> Float[Tensor, ""]:

@@ -10,23 +10,18 @@ average, for every edge and prompt: it is the oracle for small models.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from edgewise.discovery.attribution import weighted
+from edgewise.discovery.attribution import MetricOrKL, measured
 from edgewise.discovery.found import Result, Search, check_fields, check_size
 from edgewise.discovery.journal import Journal
 from edgewise.discovery.ranking import ranked
-from edgewise.discovery.trials import Trials, divergence
+from edgewise.discovery.trials import Trials
 from edgewise.graph import Graph
-from edgewise.prepared import Prepared
 from edgewise.scores import Order
 from edgewise.stream import as_mask
-
-Metric = Literal["logit_difference", "probability_difference", "kl"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class ExactPatching:
     name: ClassVar[str] = "exact"
     density: float | None = 0.02
     edges: int | None = None
-    metric: Metric = "logit_difference"
+    metric: MetricOrKL = "logit_difference"
     order: Order = "magnitude"
     prompts: int | None = 32
     batch_size: int = 16
@@ -59,7 +54,7 @@ def exact(method: ExactPatching, search: Search) -> Result:
     """Rank edges by their effects, from the last checkpoint if there is one."""
     graph, mask = search.model.graph, as_mask(search.model, None)
     trials = Trials(search, method.batch_size, method.prompts, method.trials)
-    measure = partial(trials.measure, partial(_measured, method.metric), mask)
+    measure = partial(trials.measure, partial(measured, method.metric), mask)
     journal = Journal(search, "patching", graph.n_edges)
     saved = journal.restore()
     effects = torch.zeros(graph.n_edges, dtype=torch.float64)
@@ -76,8 +71,3 @@ def exact(method: ExactPatching, search: Search) -> Result:
         journal.write(edges.stop, {"effects": effects})
     result = ranked(search, effects, method.density, method.edges, method.order)
     return replace(result, history=tuple(journal.history))
-
-
-def _measured(metric: Metric, ready: Prepared, logits: Float[Tensor, "A V"]) -> Float[Tensor, ""]:
-    """M of a batch."""
-    return -divergence(ready, logits) if metric == "kl" else weighted(logits, ready.batch, metric)
