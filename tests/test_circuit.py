@@ -29,6 +29,8 @@ def test_full_empty_and_named():
 def test_of_refuses_the_first_unknown_edge():
     with pytest.raises(GraphError, match="'m0->m9'"):
         Circuit.of(GRAPH, ["input->m0", "m0->m9", "m1->m9"])
+    with unchecked(), pytest.raises(GraphError, match=r"list of names, \['m0->m1'\]$"):
+        Circuit.of(GRAPH, "m0->m1")
 
 
 def test_random_circuits_follow_their_seed():

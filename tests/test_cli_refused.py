@@ -164,6 +164,7 @@ def test_what_is_no_run_is_refused(tmp_path, capsys, command):
         (["--test", "4"], "--test 4 is for another task, which --task names"),
         (["--batch-size", "0"], "--batch-size 0: it must be at least 1"),
         (["--seed", "-1"], "--seed -1: it must be at least 0"),
+        (["--density", "0.02", "--edges", "9"], "--density 0.02, --edges 9: ask for one of two"),
         (["--task", "nothing"], "no task 'nothing'; there are ioi"),
         (["--task", "gone.jsonl"], "gone.jsonl: there is no such file"),
     ],

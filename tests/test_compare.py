@@ -131,7 +131,11 @@ def test_circuits_of_other_graphs_share_no_matrix_cell():
         assert matrix[4].split()[:3] == ["most", "-", "-"]
     assert shared[1].split() == ["runs/a", "3", "2", "-", "-"]
     assert chance[1].split() == ["runs/a", "3", "1.5", "-", "-"]
-    assert "overlap" not in str(compare({}, {"a": FIRST, "wide": OTHER}))
+    apart = str(compare({}, {"a": FIRST, "wide": OTHER}))
+    assert "overlap" not in apart
+    assert apart.endswith("\n\ncircuits of different graphs aren't compared edge by edge")
+    assert "circuits of different graphs" in str(found)
+    assert "circuits of different graphs" not in str(compare({}, CIRCUITS))
 
 
 def test_an_empty_circuit_has_nothing_to_expect():

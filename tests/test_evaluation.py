@@ -366,6 +366,26 @@ def test_what_belongs_to_another_graph() -> None:
         evaluate(model, TASK, half(model), scores=EdgeScores(graph, np.zeros(8, np.float32)))
 
 
+def test_what_is_no_circuit_task_or_model() -> None:
+    model = tiny.model("gpt2")
+    with unchecked():
+        for circuit, said in (
+            ("runs/t-ep", r"circuit is 'runs/t-ep', .* edgewise\.Circuit\.load\('runs/t-ep'\)"),
+            (
+                EdgeScores(model.graph, np.ones(model.graph.n_edges)),
+                r"type found\.circuit or scores",
+            ),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                evaluate(model, TASK, circuit)
+        with pytest.raises(ConfigError, match="eap is 'runs/eap', not a Circuit"):
+            evaluate(model, TASK, half(model), baselines={"eap": "runs/eap"})
+        with pytest.raises(ConfigError, match=r"edgewise\.tasks\.make\('ioi', model\.tokenizer\)"):
+            evaluate(model, "ioi", half(model))
+        with pytest.raises(ConfigError, match="GPT2LMHeadModel, not an edgewise Model"):
+            measured(model.hf, TASK, [half(model)])
+
+
 def test_arguments_that_can_t_be_meant() -> None:
     model = tiny.model("gpt2")
     with unchecked(), pytest.raises(ConfigError, match="'mean' or 'zero', not 'patch'"):

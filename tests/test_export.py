@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
 
 from edgewise.circuit import Circuit
+from edgewise.cli import main
 from edgewise.errors import ConfigError, GraphError, RunError
 from edgewise.export import export, import_circuit, import_scores
 from edgewise.graph import Graph
@@ -337,3 +339,29 @@ def test_dot(tmp_path):
     )
     bare = export(circuit, tmp_path / "file.dot", format="dot").read_text()
     assert '  "a0.h2" -> "logits" [color="#404040"];\n' in bare
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder where nobody can make files")
+@pytest.mark.parametrize("format", ["csv", "dot"])
+def test_a_place_that_takes_no_file_is_named(tmp_path, capsys, format):
+    run = small()[0].save(tmp_path)
+    out = "/proc/no/circuit"
+    assert main(["export", str(run), "--format", format, "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("edgewise: /proc/no")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.htm", "x.HTML"])
+def test_a_page_has_its_suffix(tmp_path, capsys, name):
+    run = str(small()[0].save(tmp_path))
+    assert main(["view", run, "--out", str(tmp_path / name)]) == 2
+    assert f"{name}: a page's file must end in .html" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+    (tmp_path / "runs.v2").mkdir()
+    for out in ("a.html", "folder", "runs.v2"):
+        assert main(["view", run, "--out", str(tmp_path / out)]) == 0
+    assert (tmp_path / "runs.v2" / "circuit.html").exists()

@@ -14,6 +14,7 @@ from edgewise.graph import Graph
 from edgewise.page import view
 from edgewise.report import Report, Row
 from edgewise.scores import EdgeScores
+from unchecked import unchecked
 
 GRAPH = Graph(3, 4, 2)
 
@@ -117,6 +118,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     report = Report("m", "t", "test", "zero", 1, 5, {})
     with pytest.raises(GraphError, match="a graph of 5 edges"):
         view(circuit, file, report=report)
+    with unchecked():
+        with pytest.raises(ConfigError, match=r"circuit is 'runs/a', .*Circuit\.load\('runs/a'\)"):
+            view("runs/a", file)
+        with pytest.raises(ConfigError, match=r"other is 'runs/b', .*Circuit\.load\('runs/b'\)"):
+            view(circuit, file, other="runs/b")
     with pytest.raises(RunError, match="no folder"):
         view(circuit, file, run=tmp_path / "nothing")
     with pytest.raises(ConfigError, match="too many for a page"):

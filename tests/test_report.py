@@ -160,6 +160,11 @@ def test_files_that_are_no_report_are_refused(tmp_path):
             Report.from_json(data)
 
 
+def test_a_line_at_a_prompt():
+    assert repr(REPORT) == "<Report of 20 of 1,000 edges: tiny on toy, 40 test prompts, KL 0.250>"
+    assert repr(replace(REPORT, rows={})) == "<Report: tiny on toy, 40 test prompts>"
+
+
 def test_as_text():
     assert str(REPORT) == TEXT
     bare = replace(REPORT, curves={}, rows=dict(REPORT.rows) | {"eap": row(20, 1.0, 1.0)})

@@ -79,6 +79,15 @@ def test_what_run_refuses() -> None:
             stream.run(model, ids, **pair, attention_mask=given.mask[:2])
         with pytest.raises(DataError, match=r"input_ids must be \(B, T\), not \(5,\)"):
             stream.run(model, ids[0], counterfactual_ids=given.corrupted[0])
+        for odd, kind in ((ids.tolist(), "a list"), (ids.float(), "torch.float32")):
+            with pytest.raises(DataError, match=f"^input_ids must be .*, not {kind}: type torch"):
+                stream.run(model, odd, **pair)
+            with pytest.raises(DataError, match=f"^counterfactual_ids must be .*, not {kind}: "):
+                stream.run(model, ids, counterfactual_ids=odd)
+        with pytest.raises(ConfigError, match=r"type edgewise\.Circuit\.load\('runs/ioi'\)"):
+            stream.run(model, ids, "runs/ioi", **pair)
+        with pytest.raises(ConfigError, match="GPT2LMHeadModel, not an edgewise Model"):
+            stream.run(model.hf, ids, **pair)
     with pytest.raises(ConfigError, match="needs counterfactual_ids"):
         stream.run(model, ids)
     with pytest.raises(ConfigError, match="needs reference means"):

@@ -85,6 +85,10 @@ def test_impossible_selections_are_refused():
             scores(*range(8)).top(k)
     with unchecked(), pytest.raises(ConfigError, match="'value' or 'magnitude', not by 'size'"):
         scores(*range(8)).top(1, by="size")
+    with unchecked(), pytest.raises(ConfigError, match=r"0\.5 edges .*scores\.at_density\(0\.02\)"):
+        scores(*range(8)).top(0.5)
+    with unchecked():  # numpy's are whole numbers too
+        assert len(scores(*range(8)).top(np.int64(3))) == 3
 
 
 def test_nan_is_refused_with_the_first_edge():

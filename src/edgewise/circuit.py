@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,19 @@ class Circuit:
     @classmethod
     def of(cls, graph: Graph, names: Iterable[str]) -> "Circuit":
         """The edges called `names`; GraphError at the first that the graph doesn't have."""
+        if isinstance(names, str):
+            raise GraphError(f"names is {names!r}, one text: give a list of names, [{names!r}]")
         kept = np.zeros(graph.n_edges, bool)
         kept[[graph.index(name) for name in names]] = True
         return cls(graph, kept)
 
     @classmethod
     def random(cls, graph: Graph, k: int, seed: int) -> "Circuit":
-        """`k` edges, every set of k equally likely: what a circuit must beat."""
-        if not 0 <= k <= graph.n_edges:
-            raise ConfigError(f"{k} edges can't be kept: the graph has {graph.n_edges}")
+        """`k` edges, every set of k equally likely: what a circuit must beat.
+
+        Raises ConfigError unless k is a whole number and 0 <= k <= E.
+        """
+        check_count(k, graph)
         kept = np.zeros(graph.n_edges, bool)
         kept[np.random.default_rng(seed).choice(graph.n_edges, k, replace=False)] = True
         return cls(graph, kept, {"method": "random", "seed": seed})
@@ -234,6 +239,28 @@ class Circuit:
                 f"circuits of different graphs can't be combined: {self.graph} and {other.graph}"
             )
         return other
+
+
+def check_circuit(circuit: Any, name: str = "circuit") -> None:
+    """ConfigError for anything but a Circuit, such as a run's folder; `name` is the argument's."""
+    if isinstance(circuit, Circuit):
+        return
+    given, how = f"a {type(circuit).__name__}", "found.circuit or scores.top(k)"
+    if isinstance(circuit, str | os.PathLike):
+        given = repr(os.fspath(circuit))
+        how = f"edgewise.Circuit.load({given})"
+    raise ConfigError(f"{name} is {given}, not a Circuit: type {how}")
+
+
+def check_count(k: Any, graph: Graph) -> None:
+    """ConfigError unless `k` is a whole number of edges that the graph has."""
+    if not isinstance(k, Integral):
+        raise ConfigError(
+            f"{k!r} edges can't be kept: give a whole number, or type scores.at_density(0.02) for "
+            "a share of all edges"
+        )
+    if not 0 <= k <= graph.n_edges:
+        raise ConfigError(f"{k} edges can't be kept: the graph has {graph.n_edges}")
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,13 @@ class Comparison:
 
     lines      a line for each run, in the order of `compare`
     overlaps   each pair of circuits of one graph, once, in that order
+    apart      whether there are circuits of different graphs, which share no edges to compare
     differing  settings in which the reports differ, so that their metrics can't be compared as such
     """
 
     lines: Mapping[str, Line]
     overlaps: Mapping[tuple[str, str], Overlap]
+    apart: bool
 
     @property
     def differing(self) -> tuple[str, ...]:
@@ -71,6 +73,8 @@ class Comparison:
         if self.differing:
             these = ", ".join(self.differing)
             parts.append(f"the reports differ in {these}: their metrics are not of one kind")
+        if self.apart:
+            parts.append("circuits of different graphs aren't compared edge by edge")
         if self.overlaps:
             parts.append(
                 "overlap: edges in both above the diagonal, in both / in either below it\n"
@@ -145,7 +149,9 @@ def compare(
         name: _line(name, reports.get(name), circuits.get(name), seconds.get(name), peaks.get(name))
         for name in names
     }
-    return Comparison(lines, overlaps([name for name in names if name in circuits], circuits))
+    apart = len({circuit.graph for circuit in circuits.values()}) > 1
+    found = overlaps([name for name in names if name in circuits], circuits)
+    return Comparison(lines, found, apart)
 
 
 def overlaps(

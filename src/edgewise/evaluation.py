@@ -18,18 +18,18 @@ from torch import Tensor
 
 from edgewise import runtime
 from edgewise.ablation import Ablation, Means, check_kind
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, check_circuit
 from edgewise.curve import DENSITIES, sizes_at
 from edgewise.errors import ConfigError, GraphError, NonFiniteError
 from edgewise.estimate import Estimate
 from edgewise.metrics import METRICS, measure
-from edgewise.models.model import Model
+from edgewise.models.model import Model, check_model
 from edgewise.prepared import prepare, reference_means
 from edgewise.report import Predictions, Report, Row, Sample
 from edgewise.scores import EdgeScores, Order
 from edgewise.stream import as_mask
 from edgewise.tasks.shares import Share
-from edgewise.tasks.task import Task
+from edgewise.tasks.task import Task, check_task
 
 __all__ = ["Estimate", "Report", "Row", "Sample", "evaluate", "measured"]
 
@@ -78,6 +78,8 @@ def evaluate(
     """
     if samples < 0:
         raise ConfigError(f"samples={samples}: it must be 0 or more")
+    check_model(model)
+    check_task(task)
     _check_seed(seed)
     rows = _rows(model, circuit, baselines or {}, seed)
     ranked = _ranked(model, scores, densities, by)
@@ -116,6 +118,8 @@ def measured(
     progress: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> tuple[Row, ...]:
     """A row of numbers for each circuit, from one pass over a split; arguments as in `evaluate`."""
+    check_model(model)
+    check_task(task)
     _check_seed(seed)
     for number, one in enumerate(circuits):
         _check(model, one, f"circuit {number}")
@@ -190,6 +194,7 @@ def _check_seed(seed: int) -> None:
 
 
 def _check(model: Model, circuit: Circuit, name: str) -> None:
+    check_circuit(circuit, name)
     if circuit.graph != model.graph:
         raise GraphError(f"{name} is of {circuit.graph}, the model of {model.graph}")
 

@@ -61,7 +61,7 @@ class Sample:
     circuit: Predictions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """How a circuit does on a split of a task, beside the circuits it must be compared with.
 
@@ -226,6 +226,14 @@ class Report:
             raise RunError(f"{file}: {error}; {EVALUATE_AGAIN}") from error
         except ValueError as error:
             raise RunError(f"{file} is no JSON file: {error}; {EVALUATE_AGAIN}") from error
+
+    def __repr__(self) -> str:
+        what = f"{self.model} on {self.task}, {self.n_prompts:,} {self.split} prompts"
+        if "circuit" not in self.rows:
+            return f"<Report: {what}>"
+        kl = self.rows["circuit"].metrics.get("kl")
+        found = "" if kl is None else f", KL {kl.mean:z.3f}"
+        return f"<Report of {self.edges:,} of {self.n_edges:,} edges: {what}{found}>"
 
     def __str__(self) -> str:
         names = [name for name in _COLUMNS if name in self.rows["circuit"].metrics]

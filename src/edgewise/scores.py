@@ -15,7 +15,7 @@ import safetensors.numpy
 from jaxtyping import Float32
 from safetensors import SafetensorError, safe_open
 
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, check_count
 from edgewise.errors import ConfigError, GraphError, NonFiniteError, RunError
 from edgewise.files import SEARCH_AGAIN, atomic_write, file_in
 from edgewise.graph import Graph
@@ -64,11 +64,11 @@ class EdgeScores:
     def top(self, k: int, by: Order | None = None) -> Circuit:
         """The `k` highest edges in the scores' own order, or in that of `by`.
 
-        Among equals the lowest index comes first. Raises ConfigError unless 0 <= k <= E.
+        Among equals the lowest index comes first. Raises ConfigError unless k is a whole number
+        and 0 <= k <= E.
         """
         ranked = self.ranked(by)
-        if not 0 <= k <= self.graph.n_edges:
-            raise ConfigError(f"{k} edges can't be kept: the graph has {self.graph.n_edges}")
+        check_count(k, self.graph)
         kept = np.zeros(ranked.size, bool)
         if k:
             last = np.partition(ranked, ranked.size - k)[ranked.size - k]

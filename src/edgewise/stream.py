@@ -39,14 +39,14 @@ from torch.autograd.function import once_differentiable
 
 from edgewise.ablation import AblatedRun, Ablation, Means, ablated, parted, plain, taken
 from edgewise.bundles import bundles
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, check_circuit
 from edgewise.cuts import Cut, Cuts
 from edgewise.errors import DataError, GraphError
 from edgewise.graph import Graph
 from edgewise.heads import Reads
 from edgewise.job import Job
 from edgewise.mlp import mlp_backward, mlp_graph, mlp_write
-from edgewise.models.model import Model, Outer
+from edgewise.models.model import Model, Outer, check_model
 from edgewise.ops.chunks import Chunks, Wide
 from edgewise.ops.mixing import accumulator
 from edgewise.plan import LayerPlan, everything, plan
@@ -304,9 +304,11 @@ def run(
                 all ones
     reference   means for ablation="mean", from `edgewise.ablation.means`
 
-    Raises GraphError for a mask of another graph, DataError for prompts that don't pair up,
-    ConfigError for an ablation that lacks what it needs.
+    Raises GraphError for a mask of another graph, DataError for prompts that are no tensors of
+    whole numbers or don't pair up, ConfigError for an ablation that lacks what it needs and for
+    what is no model or circuit.
     """
+    check_model(model)
     input_ids, counterfactual_ids, attention_mask = _paired(
         model, input_ids, counterfactual_ids, attention_mask
     )
@@ -337,6 +339,8 @@ def as_mask(model: Model, circuit: Mask) -> Float[Tensor, "R W"]:
             raise GraphError(f"the circuit is of {circuit.graph}, the model of {graph}")
         values = circuit.kept if isinstance(circuit, Circuit) else circuit.values
         return dense_mask(graph, torch.from_numpy(values.astype(np.float32)).to(model.device))
+    if not isinstance(circuit, Tensor):
+        check_circuit(circuit)
     if circuit.shape == (graph.n_edges,):
         return dense_mask(graph, circuit.to(model.device).float())
     if circuit.shape != (graph.n_readers, graph.n_writers):
@@ -350,6 +354,9 @@ def as_mask(model: Model, circuit: Mask) -> Float[Tensor, "R W"]:
 def _paired(
     model: Model, input_ids: Tensor, other: Tensor | None, attention_mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    _check_ids("input_ids", input_ids)
+    if other is not None:
+        _check_ids("counterfactual_ids", other)
     if input_ids.ndim != 2:
         raise DataError(f"input_ids must be (B, T), not {tuple(input_ids.shape)}")
     for name, given in (("counterfactual_ids", other), ("attention_mask", attention_mask)):
@@ -361,3 +368,13 @@ def _paired(
     move = (None if t is None else t.to(model.device) for t in (input_ids, other, attention_mask))
     ids, others, mask = move
     return ids, others, None if mask is None else mask.bool()
+
+
+def _check_ids(name: str, given: Any) -> None:
+    """DataError for anything but a tensor that an embedding takes."""
+    kind = given.dtype if isinstance(given, Tensor) else f"a {type(given).__name__}"
+    if kind not in (torch.int64, torch.int32):
+        raise DataError(
+            f"{name} must be a (B, T) tensor of whole numbers, int64 or int32, not {kind}: type "
+            "torch.tensor([[5, 7]]) or model.tokenizer(prompts, return_tensors='pt').input_ids"
+        )

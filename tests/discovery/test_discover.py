@@ -1,7 +1,8 @@
 """`discover` as a user meets it: folders, records, refusals."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,18 @@ import torch
 import tiny
 import toy
 from edgewise.circuit import Circuit
-from edgewise.discovery import EAP, EAPIG, ExactPatching, Magnitude, Method, Random, discover
+from edgewise.discovery import (
+    EAP,
+    EAPIG,
+    METHODS,
+    ExactPatching,
+    Magnitude,
+    Method,
+    Random,
+    discover,
+)
+from edgewise.discovery.found import DENSITY
+from edgewise.discovery.search import describe
 from edgewise.errors import ConfigError, DataError, NonFiniteError, RunError
 from edgewise.runs import RunFolder, read_config
 from edgewise.scores import EdgeScores
@@ -187,6 +199,37 @@ def test_a_gradient_that_is_nan_ends_the_run(monkeypatch):
     assert "checkpoint" not in str(caught.value)
 
 
+# How large
+
+
+EDGES = [kind for kind in METHODS.values() if "edges" in {one.name for one in fields(kind)}]
+
+
+@pytest.mark.parametrize("kind", EDGES)
+def test_edges_alone_take_the_place_of_the_default_density(kind: type, tmp_path):
+    """The run is that of a method which names no density, on the command line or here."""
+    model, steps = tiny.model("gpt2"), {"steps": 2} if hasattr(kind, "steps") else {}
+    method = kind(edges=60, **steps)
+    assert kind().density == DENSITY
+    found = discover(model, TASK, method, out=tmp_path)
+    assert len(found.circuit) == 60
+    recorded = read_config(tmp_path)["method"]
+    assert (recorded["density"], recorded["edges"]) == (None, 60)
+    again = discover(model, TASK, kind(density=None, edges=60, **steps), out=tmp_path)
+    assert again.circuit == found.circuit
+
+
+def test_the_default_density_is_recorded():
+    recorded = describe(tiny.model("gpt2"), TASK, Random(), "zero", 0)["method"]
+    assert recorded == {"name": "random", "density": 0.02, "edges": None}
+
+
+def test_what_is_found_is_a_line_at_a_prompt():
+    found = discover(tiny.model("gpt2"), TASK, BUDGET)
+    assert "history" not in repr(found)
+    assert len(repr(found)) < 150
+
+
 # Other models
 
 
@@ -229,3 +272,17 @@ def test_what_is_refused_before_any_work(tmp_path):
     with pytest.raises(ConfigError, match="seed=-1: it must be 0 or more"):
         discover(model, TASK, BUDGET, out=path, seed=-1)
     assert not path.exists()
+
+
+def test_what_is_no_model_and_no_task():
+    model = tiny.model("gpt2")
+    with unchecked():
+        for task, said in (
+            ("ioi", r"task is 'ioi', .* edgewise\.tasks\.make\('ioi', model\.tokenizer\)"),
+            (Path("a.jsonl"), r"'a\.jsonl', .* edgewise\.Task\.from_jsonl\('a\.jsonl', model\.tok"),
+            ([("a", "b")], r"task is a list, not a Task: .* edgewise\.Task\.from_pairs\("),
+        ):
+            with pytest.raises(ConfigError, match=said):
+                discover(model, task, EAP())
+        with pytest.raises(ConfigError, match=r"a GPT2LMHeadModel, not .* edgewise\.adapt\("):
+            discover(model.hf, TASK, EAP())

@@ -85,7 +85,7 @@ REFUSED = [
     ({"density": 1.5}, "density=1.5"),
     ({"density": math.nan}, "density=nan"),
     ({"density": None}, "density or for a number"),
-    ({"edges": 10}, "density or for a number"),
+    ({"density": 0.1, "edges": 10}, "density or for a number"),
     ({"density": None, "edges": 0}, "edges=0"),
     ({"density": None, "edges": 76}, "edges=76: the graph has 75"),
     ({"steps": 0}, "steps=0"),

@@ -1,5 +1,7 @@
 """What every generated task refuses before there is an example: the table of task x mistake."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from edgewise import tasks
@@ -31,6 +33,14 @@ def test_a_tokenizer_that_knows_none_of_its_words(name, tokenizers):
 def test_a_tokenizer_without_offsets(name):
     with pytest.raises(TokenizerError, match="Slow does not report character offsets"):
         tasks.make(name, Slow())
+
+
+@every_task
+def test_what_is_no_tokenizer(name):
+    """A model, say, in place of its tokenizer."""
+    for other, kind in ((SimpleNamespace(tokenizer=Slow()), "SimpleNamespace"), ("gpt2", "str")):
+        with pytest.raises(TokenizerError, match=f"a {kind} is no tokenizer: .* model.tokenizer$"):
+            tasks.make(name, other)
 
 
 @every_task

@@ -173,6 +173,17 @@ def test_a_corrupted_answer_too_short_for_the_clean_one_is_unequal(write, tokeni
     assert "5 + 3 (clean) and 5 + 1 (corrupted)" in refused(write(row), tokenizer)
 
 
+def test_a_corrupted_answer_need_only_have_the_tokens_that_are_read(write, tokenizer):
+    """All of the clean one's but the last."""
+    clean = ROW | {"clean": "The capital of France is<predict> New Zealand</predict>"}
+    for answer in (" Paris", " Lyon city", " New Zealand city"):
+        corrupted = f"The capital of Spain is<predict>{answer}</predict>"
+        row = clean | {"corrupted": corrupted, "split": "test"}
+        (one,) = Task.from_jsonl(write(row), tokenizer).splits["test"]
+        assert len(one.clean) == len(one.corrupted) == 6
+        assert len(one.answers) == 2
+
+
 def test_a_merge_across_the_border_is_refused(write, tokenizers):
     row = {"clean": "is Ly<predict>on</predict>", "corrupted": "is Ly<predict>on</predict>"}
     message = refused(write(row), tokenizers.bpe(TEXT))

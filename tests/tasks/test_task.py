@@ -9,6 +9,7 @@ from edgewise.errors import ConfigError, DataError
 from edgewise.tasks import Example, Task
 from edgewise.tasks.sampling import Lazy
 from edgewise.tasks.task import SAMPLED
+from unchecked import unchecked
 
 # Three tokens, one answer; and five tokens, two answers.
 SHORT = Example((5, 6, 7), (5, 8, 7), positions=(2,), answers=(9,), distractor=4)
@@ -109,6 +110,24 @@ def test_an_empty_split_names_those_there_are(task):
 def test_an_unknown_split_names_those_there_are(task):
     with pytest.raises(DataError, match=r"split 'dev' does not exist.*train \(3\)"):
         task.batch("dev", [0])
+
+
+def test_a_split_that_no_row_is_in_says_how_to_have_it(task):
+    alone = Task("rows", {"train": task.splits["train"]}, pad_id=0)
+    said = (
+        r"'test' does not exist; there are: train \(3\)\. .* give rows \"split\": \"test\", as on"
+    )
+    with pytest.raises(DataError, match=said):
+        alone.examples("test")
+
+
+def test_a_line_at_a_prompt(task):
+    """For which no example of a generated split is made."""
+    assert repr(task) == "<Task toy: 3 train, 1 validation, 0 test prompts>"
+    lazy = Lazy(range(1200), lambda i: pytest.fail("made an example"))
+    with unchecked():  # the check of a split's type looks at an example
+        assert repr(Task("ioi", {"train": lazy}, pad_id=0)) == "<Task ioi: 1,200 train prompts>"
+    assert repr(Task("none", {}, pad_id=0)) == "<Task none: no prompts>"
 
 
 def test_a_batch_holds_something(task):

@@ -118,6 +118,8 @@ class Command:
                 "are those that it set aside"
             )
         flags.check_least(self, batch_size=1, seed=0)
+        if self.density is not None and self.edges is not None:
+            raise ConfigError(f"--density {self.density}, --edges {self.edges}: ask for one of two")
         if self.out is not None:
             require_writable(self.out)
         if self.task is not None:

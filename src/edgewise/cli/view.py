@@ -11,6 +11,7 @@ from edgewise.circuit import Circuit
 from edgewise.cli import flags
 from edgewise.cli.flags import MaybePath, Switch
 from edgewise.cli.output import Output
+from edgewise.errors import ConfigError
 from edgewise.page import view
 
 MaybeOther = Annotated[Positional[Path | None], arg(metavar="[PATH]", help_behavior_hint="")]
@@ -26,6 +27,10 @@ class Command:
     json: Switch = False  # print the result as JSON
 
     def __call__(self) -> None:
+        if self.out is not None and self.out.suffix not in ("", ".html") and not self.out.is_dir():
+            raise ConfigError(
+                f"--out {self.out}: a page's file must end in .html; a folder gets a circuit.html"
+            )
         circuit = Circuit.load(self.run)
         folder = self.run if self.run.is_dir() else self.run.parent
         out = self.out or folder / ("circuit.html" if self.other is None else "difference.html")

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, runtime_checkable
+
+import numpy as np
 
 from edgewise.ablation import Ablation, Means
 from edgewise.circuit import Circuit
@@ -15,6 +17,8 @@ from edgewise.models.model import Model
 from edgewise.runs import RunFolder
 from edgewise.scores import EdgeScores
 from edgewise.tasks.task import Task
+
+DENSITY = 0.02  # of a method that is given neither a density nor a number of edges
 
 UNIONS = (UnionType, get_origin(Literal["a"] | None))  # of int | None; of that, another
 
@@ -33,7 +37,7 @@ class Found:
 
     circuit: Circuit
     scores: EdgeScores
-    history: tuple[Mapping[str, Any], ...]
+    history: tuple[Mapping[str, Any], ...] = field(repr=False)
     seconds: float
 
 
@@ -81,33 +85,45 @@ class Result:
 
 
 def n_kept(graph: Graph, density: float | int | None, edges: int | None) -> int:
-    """How many edges were asked for; ConfigError unless one of the two asks, within bounds."""
+    """How many edges were asked for; ConfigError as of `check_size`."""
     check_size(density, edges, graph)
-    return edges if density is None else max(1, round(density * graph.n_edges))
+    return max(1, round(density * graph.n_edges)) if edges is None else edges
 
 
 def check_size(density: float | int | None, edges: int | None, graph: Graph | None = None) -> None:
-    """ConfigError unless one of the two asks for a size that a graph, or this one, can have."""
+    """ConfigError unless one of the two asks for a size that a graph, or this one, can have.
+
+    A number of edges takes the place of DENSITY, which nobody need have asked for.
+    """
     if edges is not None and edges < 1:
         raise ConfigError(f"edges={edges}: it must be at least 1")
     if edges is not None and graph is not None and edges > graph.n_edges:
         raise ConfigError(f"edges={edges}: the graph has {graph.n_edges}, ask for 1 to all")
     if density is not None and not 0 < density <= 1:
         raise ConfigError(f"density={density}: it must be above 0 and at most 1, such as 0.02")
-    if (density is None) == (edges is None):
+    asked = None if edges is not None and density == DENSITY else density
+    if (asked is None) == (edges is None):
         raise ConfigError(
             "ask for a density or for a number of edges, not both: "
             f"density={density}, edges={edges}"
         )
 
 
+def settings(method: Method) -> dict[str, Any]:
+    """A method's fields as JSON values: Python's numbers for numpy's, and one size alone."""
+    values = asdict(method)
+    if values.get("edges") is not None:
+        values["density"] = None
+    return {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
+
+
 def check_fields(method: Method, **at_least: float | int) -> None:
     """ConfigError for a field that is none of its choices, of another type, no finite number, or
     below its least."""
-    for field in fields(method):
-        name, value = field.name, getattr(method, field.name)
-        if not fits(value, field.type):
-            raise ConfigError(f"{name}={value!r}: it must be {_wanted(value, field.type)}")
+    for one in fields(method):
+        name, value = one.name, getattr(method, one.name)
+        if not fits(value, one.type):
+            raise ConfigError(f"{name}={value!r}: it must be {_wanted(value, one.type)}")
         if isinstance(value, Real) and not math.isfinite(value):
             raise ConfigError(f"{name}={value}: it must be a finite number")
         if name in at_least and value is not None and value < at_least[name]:

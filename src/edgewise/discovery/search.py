@@ -5,13 +5,12 @@ import platform
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from edgewise import runs, runtime
@@ -21,7 +20,7 @@ from edgewise.discovery.acdc import ACDC, acdc
 from edgewise.discovery.attribution import EAP, EAPIG, check_metric, eap, eap_ig
 from edgewise.discovery.edge_pruning import EdgePruning
 from edgewise.discovery.exact import ExactPatching, exact
-from edgewise.discovery.found import Found, Method, Progress, Result, Search
+from edgewise.discovery.found import Found, Method, Progress, Result, Search, settings
 from edgewise.discovery.magnitude import Magnitude, magnitude
 from edgewise.discovery.memory import prompts_within
 from edgewise.discovery.random import Random, random
@@ -29,12 +28,12 @@ from edgewise.discovery.training import train
 from edgewise.errors import ConfigError
 from edgewise.graph import Graph
 from edgewise.models.fingerprint import weights_fingerprint
-from edgewise.models.model import Model, cast, multiplies_bfloat16
+from edgewise.models.model import Model, cast, check_model, multiplies_bfloat16
 from edgewise.peak import Peak
 from edgewise.prepared import reference_means
 from edgewise.runs import RunFolder, read_config
 from edgewise.scores import EdgeScores
-from edgewise.tasks.task import Task
+from edgewise.tasks.task import Task, check_task
 
 _SEARCHES: dict[type, Callable[[Any, Search], Result]] = {
     EdgePruning: train,
@@ -76,6 +75,8 @@ def discover(
     Raises ConfigError, DataError, RunError or DiskError before any work, NonFiniteError or
     LostProcessError during it; what a folder has by then stays good.
     """
+    check_model(model)
+    check_task(task)
     if type(method) not in _SEARCHES:
         known = ", ".join(kind.__name__ for kind in _SEARCHES)
         raise ConfigError(f"no method {method!r}: discover takes one of {known}")
@@ -129,7 +130,7 @@ def describe(
             "embeddings": model.graph.embeddings,
         },
         "task": {**task.description, "name": task.name, "fingerprint": task.fingerprint()},
-        "method": {"name": method.name, **_plain(asdict(method))},
+        "method": {"name": method.name, **settings(method)},
         "ablation": ablation,
         "seed": seed,
         "search_dtype": search_dtype(model, method),
@@ -138,11 +139,6 @@ def describe(
             "python": platform.python_version(),
         },
     }
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with Python's numbers for numpy's, which JSON has not."""
-    return {name: v.item() if isinstance(v, np.generic) else v for name, v in values.items()}
 
 
 def _search(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.activations import GELUTanh, NewGELUActivation
 from transformers.utils import ModelOutput
 
-from edgewise.errors import DataError, ModelError
+from edgewise.errors import ConfigError, DataError, ModelError
 from edgewise.graph import Embeddings, Graph
 from edgewise.models.block import Block, Norm, takes_mean_off
 from edgewise.models.blocks import Blocks
@@ -48,7 +48,7 @@ class Outer:
     calls: tuple[Call, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A frozen causal language model and its graph.
 
@@ -65,6 +65,13 @@ class Model:
     family: Family
     graph: Graph
     blocks: Blocks
+
+    def __repr__(self) -> str:
+        graph = self.graph
+        return (
+            f"<Model {self.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
+            f"{graph.n_edges:,} edges, {self.dtype_name} on {self.device}>"
+        )
 
     @property
     def config(self) -> Any:
@@ -178,6 +185,16 @@ class Model:
         finish = tuple(base.get_submodule(name) for name in names if name is not None)
         path = ".".join(filter(None, (self.hf.base_model_prefix, family.base)))
         return exchange_at(self.hf, path, feed), feed, finish
+
+
+def check_model(model: Any) -> None:
+    """ConfigError for anything but a Model, such as the `transformers` model inside one."""
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"model is a {type(model).__name__}, not an edgewise Model: type "
+            "edgewise.load('smollm2-135m'), or edgewise.adapt(model, tokenizer) if it is "
+            "transformers' own"
+        )
 
 
 def listener(block: nn.Module, family: Family, calls: list[Call]) -> nn.Module:

@@ -52,8 +52,8 @@ def view(
     attention   where heads look in prompts (`edgewise.patterns`)
     by          the slider's order; unless given, the circuit's or the scores' own
 
-    Raises GraphError when scores or `other` are of another graph, ConfigError for a circuit of
-    more edges than a page can draw, RunError for a run file that can't be read.
+    Raises GraphError when scores or `other` are of another graph, ConfigError for what is no
+    circuit or one of more edges than a page can draw, RunError for a run file that can't be read.
     """
     data = payload(circuit, report, scores, run, other, attention, by)
     return atomic_write(file_in(path, "circuit.html"), _html(data))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.attention import FILE, Attention, load
-from edgewise.circuit import Circuit
+from edgewise.circuit import Circuit, check_circuit
 from edgewise.errors import ConfigError, GraphError, RunError
 from edgewise.report import Report
 from edgewise.scores import EdgeScores, Order
@@ -37,6 +37,9 @@ def payload(
     by: Order | None,
 ) -> dict[str, Any]:
     """Everything the page shows; arguments and errors as for `view`."""
+    check_circuit(circuit)
+    if other is not None:
+        check_circuit(other, "other")
     folder = None if run is None else Path(run)
     if folder is not None:
         if not folder.is_dir():

@@ -1,7 +1,8 @@
 """A clean and a corrupted prompt become one Example, or an error that shows where they part.
 
 The corrupted run is patched into the clean one position by position, so both prompts must have
-the same number of tokens before the answer.
+the same number of tokens before the answer, and the corrupted one all that the clean answer puts
+in: its tokens but the last. What a longer corrupted answer has beyond them is cut off.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def align(
     Of a longer answer only the first `most` tokens are predicted.
 
     Raises DataError if the answer is empty, comes first, is the distractor itself or is unknown to
-    the tokenizer, or if the two prompts differ in length or in no token.
+    the tokenizer, if tokens before the answer differ in number or the corrupted answer is more than
+    one token shorter, and if the prompts differ in no token.
     """
     ids, first, last = encoder.locate(clean)
     other = encoder.locate(corrupted)

@@ -53,9 +53,14 @@ class Encoder:
     def of(cls, tokenizer: Any, bos: bool | None = None) -> Encoder:
         """Settle `bos`: what the tokenizer does with plain text, unless it is given.
 
-        Raises TokenizerError for a tokenizer without offsets, or `bos=True` without a BOS token.
+        Raises TokenizerError for what is no tokenizer or one without offsets, and for `bos=True`
+        without a BOS token.
         """
-        if not getattr(tokenizer, "is_fast", False):
+        if not hasattr(tokenizer, "is_fast"):
+            raise TokenizerError(
+                f"a {type(tokenizer).__name__} is no tokenizer: give a model's own, model.tokenizer"
+            )
+        if not tokenizer.is_fast:
             raise TokenizerError(
                 f"{type(tokenizer).__name__} does not report character offsets, by which answers "
                 "are found. Load a fast tokenizer (one with a tokenizer.json)."

@@ -21,7 +21,7 @@ __all__ = ["Batch", "Example", "Task"]
 SAMPLED = 512  # examples of a generated split that its fingerprint reads
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """Named splits of examples; `description` is what rebuilds them.
 
@@ -35,12 +35,21 @@ class Task:
     token_set: tuple[int, ...] | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in self.splits.items())
+        return f"<Task {self.name}: {sizes or 'no'} prompts>"
+
     def examples(self, split: str) -> Sequence[Example]:
         """A split's examples; DataError, naming the splits there are, if it is empty or unknown."""
         if not self.splits.get(split):
             there = ", ".join(f"{name} ({len(s):,})" for name, s in self.splits.items() if s)
             what = "is empty" if split in self.splits else "does not exist"
-            raise DataError(f"{self.name}: split {split!r} {what}; there are: {there or 'none'}")
+            how = ""
+            if split in rows.SPLITS and split not in self.splits:
+                how = f'. To have it, give rows "split": "{split}", as on a line of a .jsonl file'
+            raise DataError(
+                f"{self.name}: split {split!r} {what}; there are: {there or 'none'}{how}"
+            )
         return self.splits[split]
 
     def batch(self, split: str, indices: Iterable[int]) -> Batch:
@@ -139,6 +148,20 @@ class Task:
         }
         ordered = {split: splits[split] for split in rows.SPLITS if split in splits}
         return cls(name, ordered, encoder.pad_id, token_set, description)
+
+
+def check_task(task: Any) -> None:
+    """ConfigError for anything but a Task, such as a task's name."""
+    if isinstance(task, Task):
+        return
+    if not isinstance(task, str | Path):
+        given = f"a {type(task).__name__}"
+        how = "edgewise.tasks.make('ioi', model.tokenizer), or edgewise.Task.from_pairs(rows, ...)"
+    elif str(task).endswith(".jsonl"):
+        given, how = repr(str(task)), f"edgewise.Task.from_jsonl({str(task)!r}, model.tokenizer)"
+    else:
+        given, how = repr(str(task)), f"edgewise.tasks.make({str(task)!r}, model.tokenizer)"
+    raise ConfigError(f"task is {given}, not a Task: type {how}")
 
 
 def _sizes(splits: Mapping[str, Sequence[Example]]) -> dict[str, int]:
