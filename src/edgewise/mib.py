@@ -30,12 +30,12 @@ from edgewise.scores import EdgeScores
 
 NINE = DENSITIES[:-1]  # of 1 it knows the circuit
 
-# Layers, heads and kv heads tell the benchmark's models apart; then their D.
+# Layers, heads and kv heads tell the benchmark's models apart; then their D and type.
 MODELS = {
-    (12, 12, 12): ("gpt2", 768),
-    (24, 14, 2): ("qwen2.5", 896),
-    (26, 8, 4): ("gemma2", 2304),
-    (32, 32, 8): ("llama3", 4096),
+    (12, 12, 12): ("gpt2", 768, "gpt2"),
+    (24, 14, 2): ("qwen2.5", 896, "qwen2"),
+    (26, 8, 4): ("gemma2", 2304, "gemma2"),
+    (32, 32, 8): ("llama3", 4096, "llama"),
 }
 TASKS = {
     "ioi": ("gpt2", "qwen2.5", "gemma2", "llama3"),
@@ -45,7 +45,6 @@ TASKS = {
     "arc-easy": ("gemma2", "llama3"),
     "arc-challenge": ("llama3",),
 }
-TYPES = {"gpt2": "gpt2", "qwen2.5": "qwen2", "gemma2": "gemma2", "llama3": "llama"}
 
 
 def submission(scores: EdgeScores, folder: str | os.PathLike[str], task: str) -> Path:
@@ -54,12 +53,12 @@ def submission(scores: EdgeScores, folder: str | os.PathLike[str], task: str) ->
     Raises ConfigError for a task or model that the benchmark doesn't have, GraphError for a graph
     whose embeddings aren't joint.
     """
-    name, width = _model(scores.graph)
+    name, width, wanted = _model(scores.graph)
     found = scores.provenance.get("model")
     kind = found.get("model_type") if isinstance(found, Mapping) else None
-    if kind not in (None, TYPES[name]):
+    if kind not in (None, wanted):
         raise ConfigError(
-            f"MIB's {name} is of type {TYPES[name]}, and these scores are of a {kind} model"
+            f"MIB's {name} is of type {wanted}, and these scores are of a {kind} model"
         )
     task = task.replace("_", "-")
     if name not in TASKS.get(task, ()):
@@ -88,8 +87,8 @@ def best(scores: EdgeScores, density: float) -> Bool[np.ndarray, " ungrouped_E"]
     return Circuit(copies, scores.top(int(fit.sum())).kept[numbers]).alive
 
 
-def _model(graph: Graph) -> tuple[str, int]:
-    """MIB's name of a model and its width."""
+def _model(graph: Graph) -> tuple[str, int, str]:
+    """MIB's name of a model, its width and its type."""
     if graph.embeddings != "joint":
         raise GraphError(
             f"MIB counts the input's edges, and this graph has embeddings={graph.embeddings!r}: "
@@ -97,7 +96,7 @@ def _model(graph: Graph) -> tuple[str, int]:
         )
     found = MODELS.get((graph.n_layers, graph.n_heads, graph.n_kv_heads))
     if found is None or graph.parallel:
-        known = ", ".join(f"{name} {shape}" for shape, (name, _) in MODELS.items())
+        known = ", ".join(f"{name} {shape}" for shape, (name, *_) in MODELS.items())
         raise ConfigError(
             f"MIB has no model of {graph.n_layers} layers, {graph.n_heads} heads and "
             f"{graph.n_kv_heads} kv heads; it has {known}"

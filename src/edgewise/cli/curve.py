@@ -85,7 +85,7 @@ class Command:
                 output,
                 split=self.split,
                 ablation=run.config["ablation"],
-                seed=self._seed(run),
+                seed=run.seed(self.seed),
                 batch_size=self.batch_size,
                 with_eap=run.config["method"]["name"] != EAP.name,
             )
@@ -96,9 +96,6 @@ class Command:
             report = self._pass(model, task, run, report, points, len(todo) - start, output)
             saved(report, file)
         return report
-
-    def _seed(self, run: Finished) -> int:
-        return run.config["seed"] if self.seed is None else self.seed
 
     def _pass(
         self,
@@ -118,7 +115,7 @@ class Command:
                 self.split,
                 ablation=run.config["ablation"],
                 batch_size=self.batch_size,
-                seed=self._seed(run),
+                seed=run.seed(self.seed),
                 progress=progress,
             )
         for (by, _), row in zip(points, rows, strict=True):

@@ -63,7 +63,7 @@ class Command:
 
         output = Output(self.json, self.quiet, not runtime.is_main())
         run = Finished.open(self.run)
-        seed = run.config["seed"] if self.seed is None else self.seed
+        seed = run.seed(self.seed)
         circuit = self.cut(run)
         output.say(f"loading {self.model or run.config['model']['name']}")
         model = run.model(self.dtype, self.device, self.shards, self.offload, self.model)
@@ -87,7 +87,7 @@ class Command:
         as_found = (
             (self.task, self.dtype, self.density, self.edges) == (None,) * 4
             and self.ablation in (None, run.config["ablation"])
-            and seed == run.config["seed"]
+            and seed == run.seed(None)
         )
         if out is None and self.split == OWN and as_found:
             out = self.run

@@ -37,8 +37,7 @@ class Command:
         folder = self.run if self.run.is_dir() else self.run.parent
         found = folder / "scores.safetensors"
         scores = EdgeScores.load(found) if self.run.is_dir() and found.exists() else None
-        out = self.out or folder / NAMES[self.format]
-        out = export(circuit, out, self.format, scores)
+        out = export(circuit, self.out or folder / NAMES[self.format], self.format, scores)
         text = f"{out}: {len(circuit):,} edges"
         if self.format == "mib":
             files = sorted(file.name for file in out.iterdir())

@@ -31,9 +31,7 @@ class Command:
 
     def __call__(self) -> None:
         output = Output(self.json)
-        flags.check_least(self, batch_size=1, tokens=1)
-        if self.world_size is not None and self.world_size < 1:
-            raise ConfigError(f"--world-size {self.world_size}: it must be at least 1")
+        flags.check_least(self, batch_size=1, tokens=1, world_size=1)
         if self.tflops is not None and self.tflops <= 0:
             raise ConfigError(f"--tflops {self.tflops}: it must be above 0")
         from edgewise.forecast import forecast  # loads torch

@@ -73,12 +73,9 @@ def tokenizer_of(model: Model) -> Any:
 
 def subject(model: Model, task: Task) -> str:
     """The model, the task and its first pair of prompts, in a few lines."""
-    graph = model.graph
-    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
     lines = {
-        "model": f"{model.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
-        f"{graph.n_edges:,} edges, {model.dtype_name} on {model.device}",
-        "task": f"{task.name}: {sizes} prompts",
+        "model": model.summary,
+        "task": f"{task.name}: {task.sizes} prompts",
         "": sample(task, "train", model),
     }
     return labelled(lines)
@@ -135,6 +132,10 @@ class Finished:
                 "command that began it, and it goes on"
             )
         return cls(path, config, Circuit.load(path), EdgeScores.load(path))
+
+    def seed(self, given: int | None) -> int:
+        """The run's own unless another is given."""
+        return self.config["seed"] if given is None else given
 
     def model(
         self,

@@ -14,7 +14,7 @@ from edgewise.cli.output import Output
 from edgewise.errors import ConfigError
 from edgewise.loading import load
 from edgewise.models.model import Model
-from edgewise.tasks import Example, Task
+from edgewise.tasks import Example
 from edgewise.tasks.samples import SAMPLES
 
 MaybeTask = Annotated[Positional[str | None], arg(metavar="[TASK]", help_behavior_hint="")]
@@ -58,7 +58,7 @@ class Command:
         examples = task.examples(self.split)
         chosen = [examples[i] for i in range(min(self.show, len(examples)))]
         output.result(
-            "\n\n".join([_title(task), *(_aligned(model, one) for one in chosen)]),
+            "\n\n".join([f"{task.name}: {task.sizes}", *(_aligned(model, one) for one in chosen)]),
             {
                 "task": task.name,
                 "sizes": {split: len(examples) for split, examples in task.splits.items()},
@@ -84,11 +84,6 @@ def _summary(name: str) -> str:
 def _sample(name: str) -> str:
     clean, corrupted, answer = SAMPLES[name]
     return f"    {clean} | {answer}\n    {corrupted}"
-
-
-def _title(task: Task) -> str:
-    sizes = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
-    return f"{task.name}: {sizes}"
 
 
 def _tokens(model: Model, example: Example) -> dict[str, Any]:

@@ -42,7 +42,8 @@ def train(method: EdgePruning, search: Search) -> Result:
         run.start()
         run.save(0)
     else:
-        run.first = run.restore(*saved[:2])
+        run.first, tensors, _ = saved
+        run.restore(tensors)
     run.entered = time.monotonic()
     for step in range(run.first, method.steps):
         run.advance(step)
@@ -75,10 +76,8 @@ class _Training:
         self.batches = Batches(search, method.batch_size, memory, method.steps)
         self.workspace = Workspace()
         self.journal = Journal(search, "training", method.steps)
-        self.first, self.entered = (
-            0,
-            self.journal.began,
-        )  # where this process takes the steps up, and when
+        # Where this process takes the steps up, and when.
+        self.first, self.entered = 0, self.journal.began
 
     @property
     def trained(self) -> list[Tensor]:
@@ -116,14 +115,13 @@ class _Training:
         self.search.folder.save_checkpoint(step, tensors, {"seconds": self.journal.seconds})
 
     @torch.no_grad()
-    def restore(self, step: int, tensors: Mapping[str, Tensor]) -> int:
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
         for i, p in enumerate(self.trained):
             p.copy_(tensors[f"value.{i}"])
             for key in (k for k in tensors if k.endswith(f".{i}") and not k.startswith("value")):
                 name = key.rsplit(".", 1)[0]
                 there = "cpu" if name == "step" else p.device
                 self.optimiser.state[p][name] = tensors[key].to(there)
-        return step
 
     # --- a step ----------------------------------------------------------------------------------
 

@@ -67,10 +67,15 @@ class Model:
     blocks: Blocks
 
     def __repr__(self) -> str:
+        return f"<Model {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """ "smollm2-135m: 30 layers of 9 heads, 70,651 edges, float32 on cpu"."""
         graph = self.graph
         return (
-            f"<Model {self.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
-            f"{graph.n_edges:,} edges, {self.dtype_name} on {self.device}>"
+            f"{self.name}: {graph.n_layers} layers of {graph.n_heads} heads, "
+            f"{graph.n_edges:,} edges, {self.dtype_name} on {self.device}"
         )
 
     @property

@@ -36,8 +36,12 @@ class Task:
     description: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in self.splits.items())
-        return f"<Task {self.name}: {sizes or 'no'} prompts>"
+        return f"<Task {self.name}: {self.sizes or 'no'} prompts>"
+
+    @property
+    def sizes(self) -> str:
+        """ "200 train, 200 validation, 500 test"."""
+        return ", ".join(f"{len(examples):,} {split}" for split, examples in self.splits.items())
 
     def examples(self, split: str) -> Sequence[Example]:
         """A split's examples; DataError, naming the splits there are, if it is empty or unknown."""
