@@ -95,6 +95,7 @@ def test_what_a_person_sees(home, tmp_path, capsys):
     assert lines[-1] == f"    edgewise view {tmp_path / 'run'}"
     assert "training 12/12  loss " in said.err
     assert "attribution 4/4" in said.err
+    assert "EAP of as many edges 4/4" in said.err
     assert "evaluating 1/1" in said.err
     assert cli.main(argv) == 0
     said = capsys.readouterr()

@@ -71,7 +71,7 @@ def test_a_record_in_words():
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_ends_with_the_last_step(capsys, monkeypatch, terminal):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    with output.Output().progress("searching") as update:
+    with output.Output().progress() as update:
         update({"phase": "attribution", "step": 1, "steps": 1})
         for step in range(1, 1001):
             update({"phase": "training", "step": step, "steps": 1000, "loss": 1.0})
@@ -83,8 +83,14 @@ def test_progress_ends_with_the_last_step(capsys, monkeypatch, terminal):
         assert said.err.splitlines() == ["attribution 1/1", "training 1000/1000  loss 1.000"]
 
 
+def test_what_a_caller_calls_its_work_is_shown_whatever_the_phase(capsys):
+    with output.Output().progress("EAP") as update:
+        update({"phase": "attribution", "step": 1, "steps": 1})
+    assert capsys.readouterr().err == "EAP 1/1\n"
+
+
 def test_quiet_has_no_progress():
-    with output.Output(quiet=True).progress("searching") as update:
+    with output.Output(quiet=True).progress() as update:
         assert update is None
 
 

@@ -109,7 +109,7 @@ class Discover:
     def searched(self, model: Model, task: Task, output: Output) -> Found:
         """The circuit, searched for or from the folder."""
         command = self.command
-        with output.progress("searching") as progress:
+        with output.progress() as progress:
             return discover(
                 model,
                 task,

@@ -32,7 +32,7 @@ def measure(
     baselines = {}
     if with_eap and len(circuit) and task.splits.get("train"):
         method = EAP(density=None, edges=len(circuit), prompts=EAP_PROMPTS)
-        with output.progress("EAP") as progress:
+        with output.progress("EAP of as many edges") as progress:
             found = discover(model, task, method, seed=seed, ablation=ablation, progress=progress)
         baselines["eap"] = found.circuit
     with output.progress("evaluating") as progress:

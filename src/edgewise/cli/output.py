@@ -40,11 +40,11 @@ class Output:
             print(json.dumps(data, allow_nan=False) if self.json else text, flush=True)
 
     @contextmanager
-    def progress(self, what: str) -> Iterator[Progress | None]:
+    def progress(self, what: str | None = None) -> Iterator[Progress | None]:
         """A bar on a terminal, a line now and then elsewhere, None if quiet.
 
-        The function takes records of a search, or any with "step" (how many are done), "steps" and,
-        if `what` is not the word for it, "phase".
+        The function takes records of a search, or any with "step" (how many are done) and "steps".
+        `what` is the word for it; without one their "phase" is.
         """
         if self.quiet or self.mute:
             yield None
@@ -79,20 +79,19 @@ def _two(number: float) -> str:
 
 
 class _Lines:
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str | None) -> None:
         self.what, self.last = what, monotonic()
 
     def __call__(self, record: Mapping[str, Any]) -> None:
         done = record["step"]
         if monotonic() - self.last >= EVERY or done == record["steps"]:
             self.last = monotonic()
-            what = record.get("phase", self.what)
-            line = f"{what} {done}/{record['steps']}  {describe(record)}"
+            line = f"{self.what or record['phase']} {done}/{record['steps']}  {describe(record)}"
             print(line.rstrip(), file=sys.stderr, flush=True)
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Progress]:
+def _bar(what: str | None) -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -103,12 +102,12 @@ def _bar(what: str) -> Iterator[Progress]:
         TextColumn("{task.fields[text]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as shown:
-        task = shown.add_task(what, total=None, text="")
+        task = shown.add_task(what or "beginning", total=None, text="")
 
         def update(record: Mapping[str, Any]) -> None:
             shown.update(
                 task,
-                description=record.get("phase", what),
+                description=what or record["phase"],
                 completed=record["step"],
                 total=record["steps"],
                 text=describe(record),
