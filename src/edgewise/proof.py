@@ -206,7 +206,7 @@ def _block_error(model: Model, module: nn.Module, args: Any, kwargs: Any, tokens
     own = whole(*args, **kwargs)
     own = tokens.pack(own[0] if isinstance(own, tuple) else own)
     calls: list[Call] = []
-    listener(whole, model.family, calls)(*args, **kwargs)
+    listener(whole, model.family, model.config, calls)(*args, **kwargs)
     block = read_block(whole, model.family, model.config, model.graph)
     x = tokens.pack(stream)
     ours = _every_edge(block, calls[0], tokens, x, x.roll(1, 0))

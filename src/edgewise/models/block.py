@@ -264,14 +264,19 @@ class Block:
         """`out_weight` of some heads (None: all) as readers see it, for products with one chunk
         after another.
 
-        oneDNN, whose 16-bit products are, would copy what isn't in one stretch for each of them.
+        PyTorch would copy 16-bit ones for each of these products, unless every head's are in one
+        stretch; which way round they lie there doesn't matter, so they stay as they are, with
+        their channels last in a linear layer.
         """
         weight = self.out_weight
+        turned = weight.stride(-1) != 1
+        if turned:
+            weight = weight.transpose(1, 2)
         if heads is not None:
             weight = weight.index_select(0, heads)
         elif weight.itemsize < 4:
-            weight = weight.flatten(0, 1).contiguous().view(weight.shape)
-        return self.centre(weight)
+            weight = weight.contiguous()
+        return self.centre(weight.transpose(1, 2) if turned else weight)
 
     @property
     def out_bias(self) -> Float[Tensor, " D"] | None:

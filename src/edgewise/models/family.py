@@ -107,6 +107,11 @@ class Family:
         value = getattr(self, name)
         return value(config) if callable(value) else value
 
+    def norms(self, config: Any) -> frozenset[str]:
+        """Where a block's norms are, those of its readers and those of its writers."""
+        names = ("attention_norm", "mlp_norm", "attention_post_norm", "mlp_post_norm")
+        return frozenset(self.setting(name, config) for name in names) - {None}
+
     @property
     def mlp_path(self) -> tuple[str, ...]:
         """The modules that are the MLP, in the order in which they are called."""

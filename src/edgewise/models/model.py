@@ -173,7 +173,8 @@ class Model:
         base, family = self.hf.base_model.get_submodule(self.family.base), self.family
         calls: list[Call] = []
         entry: list[Tensor] = []
-        twins = [listener(block, family, calls) for block in base.get_submodule(family.layers)]
+        blocks = base.get_submodule(family.layers)
+        twins = [listener(block, family, self.config, calls) for block in blocks]
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             entry.append(args[0] if args else kwargs["hidden_states"])
@@ -202,10 +203,14 @@ def check_model(model: Any) -> None:
         )
 
 
-def listener(block: nn.Module, family: Family, calls: list[Call]) -> nn.Module:
-    """A shadow of a block that writes nothing and appends its attention's `Call` to `calls`."""
+def listener(block: nn.Module, family: Family, config: Any, calls: list[Call]) -> nn.Module:
+    """A shadow of a block that computes and writes nothing, and appends its attention's `Call` to
+    `calls`."""
     listen = recorder(block.get_submodule(family.attention), calls)
-    return exchange_at(without_mlp(block, family), family.attention, listen)
+    twin = exchange_at(without_mlp(block, family), family.attention, listen)
+    for norm in family.norms(config):
+        twin = exchange_at(twin, norm, nn.Identity())
+    return twin
 
 
 def without_mlp(block: nn.Module, family: Family) -> nn.Module:
