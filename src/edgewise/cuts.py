@@ -78,16 +78,17 @@ class Cuts:
         self.plan, self.graph, self.mask = work, work.graph, mask.to(dtype)
         self.late = work.graph.n_layers - 1 if narrow else None
         self.columns = torch.from_numpy(np.flatnonzero(work.live)).to(mask.device)
+        self.readers = [self._block(layer) for layer in range(work.graph.n_layers)]
         self.made: dict[tuple[int, ...], Cut] = {}
 
     def block(self, layer: int, since: int = 0) -> Cut:
         """The live queries, keys and values of a block, then its MLP if that is live, and what is
         written before the block, by writers from `since` on; those that read at all tokens."""
-        return self._before(layer, self._block(layer), since)
+        return self._before(layer, self.readers[layer], since)
 
     def together(self, layers: range) -> Cut:
         """The same readers of several blocks, and what is written before the first."""
-        rows = np.concatenate([self._block(layer) for layer in layers])
+        rows = np.concatenate([self.readers[layer] for layer in layers])
         end = self.graph.writers_before_attention(layers[0])
         return self._make(self._indices(rows), slice(0, self.plan.before(end)), Dense)
 

@@ -15,6 +15,7 @@ Live writers are packed in order in the difference buffer: writer w is in column
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -48,11 +49,15 @@ class Plan:
 
     @property
     def n_live(self) -> int:
-        return int(self.live.sum())
+        return self.before(self.graph.n_writers)
 
     def before(self, writers: int) -> int:
         """How many live writers are among the first `writers`."""
-        return int(self.live[:writers].sum())
+        return self._before[writers]
+
+    @cached_property
+    def _before(self) -> list[int]:
+        return [0, *np.cumsum(self.live).tolist()]
 
 
 def everything(graph: Graph) -> Plan:

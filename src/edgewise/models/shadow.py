@@ -41,7 +41,13 @@ def exchange_at(module: nn.Module, path: str, replacement: nn.Module) -> nn.Modu
     return shadow(module, **{head: inner})
 
 
-class Feed(nn.Module):
+class _Stand(nn.Module):
+    """A module without parameters, whose values come and go some thousand times a step."""
+
+    __setattr__ = object.__setattr__  # nn.Module's, which looks for parameters, takes much longer
+
+
+class Feed(_Stand):
     """Stands where a projection stood and returns what it was given instead; a copy, if asked."""
 
     value: Any = None
@@ -54,7 +60,7 @@ class Feed(nn.Module):
         return self.value.clone() if self.copies else self.value
 
 
-class Sink(nn.Module):
+class Sink(_Stand):
     """Stands where an output projection stood, keeps its input and returns zeros of the width D."""
 
     value: Tensor | None = None
