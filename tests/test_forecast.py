@@ -278,7 +278,8 @@ def test_no_more_tokens_than_learned_positions():
 def test_the_papers_large_model_fits_one_gpu():
     """The paper took 32 GPUs of 80 GB; Llama-3.1-70B, 141 GB of weights, takes a few."""
     found = forecast(shape("codellama-13b"), tokens=64, batch_size=8, dtype=torch.bfloat16)
-    assert found.parts["difference buffer"].of(1) == 1641 * 64 * 5120 * 2
+    before_the_last_block = 1641 - 41  # whose 40 heads and MLP are needed at the answers alone
+    assert found.parts["difference buffer"].of(1) == before_the_last_block * 64 * 5120 * 2
     assert found.fits(80e9, 16)
     larger = forecast(shape("llama-3.1-70b"), tokens=64, batch_size=8, dtype=torch.bfloat16)
     assert larger.largest_batch(141e9) == 0
