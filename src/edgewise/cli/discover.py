@@ -5,7 +5,7 @@ The flags are the fields of `Command` and those of the method that --method name
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, make_dataclass, replace
+from dataclasses import dataclass, fields, make_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +18,7 @@ from edgewise.cli.flags import OWN, Ablation, MaybeFloat, MaybeInt, MaybePlace, 
 from edgewise.cli.measuring import measure, save_patterns
 from edgewise.cli.output import Output
 from edgewise.discovery import EAP, METHODS, Found, Method, discover
+from edgewise.discovery.found import settings
 from edgewise.discovery.search import check, search_dtype
 from edgewise.errors import ConfigError, DataError
 from edgewise.loading import DTYPES, load
@@ -143,7 +144,7 @@ class Discover:
         known = {
             "model": model,
             "task": session.known_of_task(command.task, self.sizes, command.seed),
-            "method": {"name": self.method.name, **asdict(self.method)},
+            "method": {"name": self.method.name, **settings(self.method)},
             "ablation": command.ablation,
             "seed": command.seed,
         }
@@ -238,11 +239,7 @@ def parse(argv: Sequence[str]) -> Discover:
     shape.__doc__ = f"{Command.__doc__} Methods: {', '.join(METHODS)}."
     own = f" --method {name}" if _given(argv, "--method") else ""  # whose --help lists its flags
     given = flags.parse(shape, argv, f"discover{own}")
-    method = kind(**vars(given.method))
-    # A number of edges replaces the default density, not one that was typed.
-    if getattr(method, "edges", None) is not None and _given(argv, "--density") is None:
-        method = replace(method, density=None)
-    return Discover(given.command, method)
+    return Discover(given.command, kind(**vars(given.method)))
 
 
 def _given(argv: Sequence[str], flag: str) -> str | None:
@@ -257,9 +254,9 @@ def _given(argv: Sequence[str], flag: str) -> str | None:
 
 def _chosen(method: Method) -> str:
     """The size asked for and whatever isn't at its default."""
-    words = []
+    words, values = [], settings(method)
     for field in fields(method):
-        value = getattr(method, field.name)
+        value = values[field.name]
         is_size = field.name in ("density", "edges", "steps", "threshold")
         if (is_size and value is not None) or (not is_size and value != field.default):
             words.append(f"{field.name}={value}")
